@@ -1,0 +1,1 @@
+"""Vision Transformers: train, look inside, compare and ship."""

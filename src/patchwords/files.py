@@ -1,0 +1,221 @@
+"""The one writer: temporary name in the same folder, write, fsync, rename, fsync the folder; sha256 throughout."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .errors import CheckpointError, MissingError, PatchwordsError, PermissionFault, ReadError, WriteError
+
+MANIFEST = "manifest.json"
+TEMPORARY = ".tmp-"
+UNCHECKED = ("README.md",)
+"""files of a folder that people may edit: they carry no sha256 and are never loaded"""
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def fault_of(error: OSError, path: str | os.PathLike[str], doing: str) -> PatchwordsError:
+    """Return the one-line error for an operating-system failure while `doing` ("write", "read") `path`."""
+    where, why = os.fsdecode(path), os.strerror(error.errno) if error.errno else str(error)
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        fix = "Give a folder that you may write to" if doing == "write" else "Change its permissions"
+        return PermissionFault(f"cannot {doing}: {why}", where=where, fix=fix)
+    if doing == "write" and error.errno in _FULL:
+        return WriteError(f"cannot write: {why}", where=where, fix="Free some space, then run the same command again")
+    if error.errno == errno.ENOENT:
+        return MissingError("no such file or folder", where=where)
+    if doing == "write" and error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
+        return WriteError(f"cannot write: {why}", where=where, fix="Give another path")
+    return ReadError(f"cannot {doing}: {why}", where=where)
+
+
+@contextlib.contextmanager
+def faults_named(path: str | os.PathLike[str], doing: str) -> Iterator[None]:
+    """Turn an OSError inside the block into the PatchwordsError that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise fault_of(error, error.filename or path, doing) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the renames done in `folder` durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomic(path: str | os.PathLike[str], data: bytes | str) -> None:
+    """Write `data` to `path` so that at every instant the old or the new content is there, whole.
+
+    Raises:
+        WriteError, PermissionFault: nothing was changed and no temporary file is left.
+    """
+    path = Path(path)
+    temporary = path.with_name(f"{TEMPORARY}{path.name}")
+    data = data.encode() if isinstance(data, str) else data
+    with faults_named(path, "write"):
+        try:
+            _write_synced(temporary, data)
+            os.rename(temporary, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+        sync_folder(path.parent)
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write `value` as indented JSON, atomically."""
+    write_atomic(path, json.dumps(value, indent=1, ensure_ascii=True) + "\n")
+
+
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """Return the content of `path`, or raise the error that names it."""
+    with faults_named(path, "read"), open(path, "rb") as file:
+        return file.read()
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Return the JSON in `path`.
+
+    Raises:
+        CheckpointError: the file is not JSON.
+    """
+    try:
+        return json.loads(read_bytes(path))
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError("is not valid JSON", where=str(path), fix="The file is damaged; use a copy") from error
+
+
+def _aside(folder: Path) -> Path:
+    return folder.with_name(f"{TEMPORARY}old-{folder.name}")
+
+
+def _manifest_bytes(contents: dict[str, bytes]) -> bytes:
+    checked = {name: data for name, data in contents.items() if name not in UNCHECKED}
+    hashes = {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in checked.items()}
+    return json.dumps({"version": 1, "files": hashes}, indent=1).encode()
+
+
+def write_folder(folder: Path, contents: dict[str, bytes]) -> None:
+    """Write a folder of files with a sha256 manifest; it appears under its name whole or not at all.
+
+    An existing `folder` is moved aside first and removed when the new one is in place; between the two
+    renames `read_folder` finds the old one where it was moved.
+
+    Args:
+        folder: path of the new folder; its parent exists.
+        contents: file name -> bytes; `manifest.json` is added.
+
+    Raises:
+        WriteError, PermissionFault: what was there before is still there, and no temporary file is left.
+    """
+    temporary = folder.with_name(f"{TEMPORARY}{folder.name}")
+    with faults_named(folder, "write"):
+        try:
+            shutil.rmtree(temporary, ignore_errors=True)
+            os.mkdir(temporary)
+            for name, data in contents.items():
+                _write_synced(temporary / name, data)
+            _write_synced(temporary / MANIFEST, _manifest_bytes(contents))
+            sync_folder(temporary)
+            if folder.exists():
+                remove_folder(_aside(folder))
+                os.rename(folder, _aside(folder))
+            os.rename(temporary, folder)
+        except OSError:
+            shutil.rmtree(temporary, ignore_errors=True)
+            if not folder.exists() and _aside(folder).exists():
+                os.rename(_aside(folder), folder)
+            raise
+        sync_folder(folder.parent)
+    remove_folder(_aside(folder))
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder so that no half-removed one is ever seen under its name."""
+    if folder.exists():
+        doomed = folder.with_name(f"{TEMPORARY}gone-{folder.name}")
+        shutil.rmtree(doomed, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            os.rename(folder, doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
+
+
+def remove_temporaries(parent: Path) -> None:
+    """Remove what an interrupted writer left in `parent`; a folder moved aside whose new one never came goes back."""
+    for path in sorted(parent.glob(f"{TEMPORARY}*")):
+        original = parent / path.name.removeprefix(f"{TEMPORARY}old-")
+        if path.name.startswith(f"{TEMPORARY}old-") and not original.exists():
+            path.rename(original)
+        elif path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def read_folder(folder: Path) -> dict[str, bytes]:
+    """Return {file name: bytes} of a folder made by `write_folder`, every byte checked against its sha256.
+
+    The bytes are read once and checked in memory: a file changed afterwards cannot reach the caller.
+
+    Raises:
+        MissingError: no such folder. CheckpointError: a file is missing, cut or changed; names it.
+    """
+    if not folder.is_dir() and _aside(folder).is_dir():
+        folder = _aside(folder)
+    if not folder.is_dir():
+        raise MissingError("no such folder", where=str(folder))
+    if not (folder / MANIFEST).exists():
+        raise CheckpointError(
+            f"has no {MANIFEST}", where=str(folder), fix="It was not written by patchwords, or not whole"
+        )
+    raw = read_bytes(folder / MANIFEST)
+    damaged = CheckpointError("is damaged", where=str(folder / MANIFEST), fix="Use a copy of the folder")
+    try:
+        names = list(json.loads(raw)["files"])
+    except (ValueError, RecursionError, TypeError, KeyError) as error:
+        raise damaged from error
+    contents = {}
+    for name in names:
+        if not isinstance(name, str) or "/" in name or "\0" in name or name in ("", ".", ".."):
+            raise damaged
+        if not (folder / name).exists():
+            raise CheckpointError("is missing", where=str(folder / name), fix="Use a copy of the folder")
+        contents[name] = read_bytes(folder / name)
+    if _manifest_bytes(contents) != raw:
+        raise _first_difference(folder, contents, raw) or damaged
+    return contents
+
+
+def _first_difference(folder: Path, contents: dict[str, bytes], raw: bytes) -> CheckpointError | None:
+    """Return the error that names the first file whose content is not what the manifest `raw` says."""
+    for name, entry in json.loads(raw)["files"].items():
+        wanted = entry if isinstance(entry, dict) else {}
+        if hashlib.sha256(contents[name]).hexdigest() != wanted.get("sha256"):
+            size = wanted.get("bytes")
+            cut = f"has {len(contents[name])} bytes, not {size}" if len(contents[name]) != size else ""
+            detail = cut or "does not match its sha256"
+            return CheckpointError(detail, where=str(folder / name), fix="The file is damaged; use a copy")
+    return None
