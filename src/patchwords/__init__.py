@@ -1,1 +1,52 @@
-"""Vision Transformers: train, look inside, compare and ship."""
+"""Vision Transformers: train, look inside, compare and ship.
+
+>>> import patchwords as pw
+>>> model, classes, preprocess = pw.load("runs/digits")   # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .checkpoint import LoadedModel
+    from .config import RunConfig, ViTConfig
+    from .data.audit import audit
+    from .errors import PatchwordsError
+    from .models import ViT, create_model, list_models, model_config
+    from .preprocess import Preprocess
+    from .training import Request, TrainResult
+    from .use import evaluate, load, predict, train
+
+_HOMES = {
+    "LoadedModel": "checkpoint",
+    "PatchwordsError": "errors",
+    "Preprocess": "preprocess",
+    "Request": "training",
+    "RunConfig": "config",
+    "TrainResult": "training",
+    "ViT": "models",
+    "ViTConfig": "config",
+    "audit": "data.audit",
+    "create_model": "models",
+    "evaluate": "use",
+    "list_models": "models",
+    "load": "use",
+    "model_config": "models",
+    "predict": "use",
+    "train": "use",
+}
+"""public name -> the module it lives in; imported at first use, so that `import patchwords` is quick"""
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOMES]

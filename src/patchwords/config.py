@@ -58,7 +58,7 @@ class ViTConfig:
     """number of blocks L"""
     num_heads: int = 12
     mlp_dim: int = 3072
-    """hidden width of the MLP"""
+    """hidden width of the MLP; after gating for swiglu"""
     pool: str = "cls"
     """how tokens become one vector: cls, mean, map (attention pooling), cls+mean (concatenated), none"""
     class_token: bool = True
@@ -70,9 +70,9 @@ class ViTConfig:
     position: str = "learned"
     """learned (1-D), learned_2d, sincos_2d, relative, rope, none"""
     position_prefix: bool = True
-    """positions are added after the class token is concatenated (eq. 1), so that it has one too"""
+    """position=learned is added after the class token is concatenated (eq. 1), so that it has one too"""
     rope_base: float = 100.0
-    """longest period of the rotary positions"""
+    """of the rotary positions: periods run from 1 (the picture's half side) towards it"""
     stem: str = "patch"
     """patch: one matrix (eq. 1); conv: a few 3x3 convolutions; resnet: the paper's hybrid"""
     resnet_depths: tuple[int, ...] = (3, 4, 9)
@@ -114,7 +114,7 @@ class ViTConfig:
         for name in ("image_size", "patch_size"):
             rows, columns = getattr(self, name)
             if rows < 1 or columns < 1:
-                raise ConfigError(f"{rows}x{columns} is not a size", where=f"model.{name}", fix="Give pixels, 1 or more")
+                raise ConfigError(f"{rows}x{columns} is no size", where=f"model.{name}", fix="Give pixels, 1 or more")
         for name in ("in_channels", "dim", "num_heads", "mlp_dim"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{getattr(self, name)} is too small", where=f"model.{name}", fix="Give 1 or more")
@@ -135,11 +135,19 @@ class ViTConfig:
                 fix=f"Give one of {', '.join(str(n) for n in range(1, self.dim + 1) if self.dim % n == 0)}",
             )
         if self.pool in ("cls", "cls+mean") and not self.class_token:
-            raise ConfigError(f"pool={self.pool} needs the class token", where="model.class_token", fix="Set it to true, or pool=mean")
+            fix = "Set it to true, or pool=mean"
+            raise ConfigError(f"pool={self.pool} needs the class token", where="model.class_token", fix=fix)
         if self.position == "rope" and self.head_dim % 4:
-            raise ConfigError(f"rope needs heads of a width divisible by 4, not {self.head_dim}", where="model.position")
+            what = f"rope needs heads of a width divisible by 4, not {self.head_dim}"
+            raise ConfigError(what, where="model.position")
         if self.position == "sincos_2d" and self.dim % 4:
             raise ConfigError(f"sincos_2d needs a width divisible by 4, not {self.dim}", where="model.position")
+        if self.distillation_token and not (self.pool == "cls" and self.class_token):
+            raise ConfigError("the distillation token needs pool=cls", where="model.pool", fix="Set it to cls")
+        if self.layer_scale < 0 or self.norm_eps < 0 or self.rope_base <= 1:
+            name = "layer_scale" if self.layer_scale < 0 else "norm_eps" if self.norm_eps < 0 else "rope_base"
+            raise ConfigError(f"{getattr(self, name)} is too small", where=f"model.{name}")
+        self._check_stem()
         for size, patch, axis in zip(self.image_size, self.cell_size, ("rows", "columns"), strict=True):
             if size < patch:
                 raise ConfigError(
@@ -148,12 +156,23 @@ class ViTConfig:
                     fix=f"Give a patch of at most {size}, or a larger model.image_size",
                 )
             if size % patch:
-                divisors = [n for n in range(2, size + 1) if size % n == 0]
+                divisors = [str(n) for n in range(2, size + 1) if size % n == 0]
+                other = "" if self.stem == "resnet" else f"one of {', '.join(divisors)}, or "
                 raise ConfigError(
                     f"a picture of {size} {axis} cannot be cut into patches of {patch}",
                     where="model.patch_size",
-                    fix=f"Give one of {', '.join(map(str, divisors))}, or a model.image_size that is a multiple of {patch}",
+                    fix=f"Give {other}a model.image_size that {patch} divides",
                 )
+
+    def _check_stem(self) -> None:
+        if self.stem == "conv" and (self.patch_size[0] % 2 or self.patch_size[1] % 2):
+            raise ConfigError("the conv stem halves the picture: patches must be even", where="model.patch_size")
+        if self.stem == "resnet" and (not self.resnet_depths or min(self.resnet_depths) < 1):
+            what = f"{self.resnet_depths} are not units per stage"
+            raise ConfigError(what, where="model.resnet_depths", fix="Give 1 or more for each")
+        if self.stem == "resnet" and (self.resnet_width <= 0 or int(64 * self.resnet_width) % 32):
+            fix = "Give a multiple of 0.5: channels are normalised in 32 groups"
+            raise ConfigError(f"{self.resnet_width} is not a width", where="model.resnet_width", fix=fix)
 
     @property
     def head_dim(self) -> int:
@@ -170,6 +189,17 @@ class ViTConfig:
     def grid(self) -> Size:
         """Patches (rows, columns)."""
         return self.image_size[0] // self.cell_size[0], self.image_size[1] // self.cell_size[1]
+
+    @property
+    def num_placed_prefix_tokens(self) -> int:
+        """Tokens before the patches that have a learned position: class and distillation token, or none."""
+        placed = self.position == "learned" and self.position_prefix
+        return (self.class_token + self.distillation_token) if placed else 0
+
+    @property
+    def num_prefix_tokens(self) -> int:
+        """Tokens before the patches: class, distillation, registers."""
+        return self.class_token + self.distillation_token + self.num_registers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,6 +243,10 @@ class DataConfig:
         for name in ("mean", "std"):
             if len(getattr(self, name)) != self.channels:
                 raise ConfigError(f"{len(getattr(self, name))} values for {self.channels} channels", where=f"data.{name}")
+        if min(self.std) <= 0:
+            raise ConfigError(f"{min(self.std)} is not above 0", where="data.std")
+        if min(self.image_size) < 1:
+            raise ConfigError(f"{self.image_size} is not a size", where="data.image_size", fix="Give pixels, 1 or more")
         for name in ("val_fraction", "test_fraction"):
             _in_range(f"data.{name}", getattr(self, name), 0.0, 0.9)
         _in_range("data.crop_fraction", self.crop_fraction, 0.05, 1.0)
@@ -245,7 +279,7 @@ class AugmentConfig:
     erasing: float = 0.0
     """probability that a rectangle is erased"""
     mixup: float = 0.0
-    """alpha of the Beta distribution; with cutmix also on, each batch half draws one of the two"""
+    """alpha of the Beta distribution; with cutmix also on, each shard of each batch draws one of the two"""
     cutmix: float = 0.0
     """alpha of the Beta distribution"""
 
@@ -333,6 +367,8 @@ class TrainConfig:
     compile: str = "auto"
     """torch.compile: on, off; auto: measured at the start, used when it pays"""
     device: str = "auto"
+    threads: int = 0
+    """of the processor; 0: one for small models, whose operations are too short to share, else every core"""
     checkpoint_activations: bool = False
     """compute activations again in the backward pass instead of storing them"""
     eval_epochs: float = 1.0
@@ -353,6 +389,7 @@ class TrainConfig:
         _in_range("train.label_smoothing", self.label_smoothing, 0.0, 0.99)
         _in_range("train.ema_decay", self.ema_decay, 0.0, 0.999999)
         _in_range("train.seed", self.seed, 0, 2**32 - 1)
+        _in_range("train.threads", self.threads, 0, 1024)
         _in_range("train.eval_epochs", self.eval_epochs, 0, 1e6)
         _in_range("train.log_steps", self.log_steps, 1, 1e9)
         _in_range("train.save_seconds", self.save_seconds, 0, 1e9)

@@ -90,6 +90,11 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     write_atomic(path, json.dumps(value, indent=1, ensure_ascii=True) + "\n")
 
 
+def json_line(value: Any) -> str:
+    """Return `value` as one line of JSON, ASCII only: names that are not UTF-8 survive."""
+    return json.dumps(value, ensure_ascii=True)
+
+
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """Return the content of `path`, or raise the error that names it."""
     with faults_named(path, "read"), open(path, "rb") as file:

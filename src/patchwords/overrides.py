@@ -125,3 +125,8 @@ def from_dict(values: Mapping[str, Any]) -> RunConfig:
 def to_yaml(run: RunConfig) -> str:
     """Return `run` as the text of config.yaml."""
     return yaml.safe_dump(to_dict(run), sort_keys=False)
+
+
+def all_settings() -> list[str]:
+    """Return every "section.field" there is."""
+    return [f"{section}.{f.name}" for section, kind in SECTIONS.items() for f in dataclasses.fields(kind)]

@@ -41,13 +41,13 @@ def philox(counter: np.ndarray, key: tuple[int, int]) -> np.ndarray:
     return np.stack([x0, x1, x2, x3], axis=1).astype(np.uint32)
 
 
-def bits(seed: int, site: str, epoch: int, ids: np.ndarray | int, count: int = 1) -> np.ndarray:
+def bits(seed: int, site: str, epoch: np.ndarray | int, ids: np.ndarray | int, count: int = 1) -> np.ndarray:
     """Return (n, count) uint32 drawn for each of `ids` at the place of use `site`.
 
     Args:
         seed: of the run, 0 .. 2**32 - 1.
         site: name of the place of use, such as "flip"; different names give independent draws.
-        epoch: or step: the outer counter.
+        epoch: or step: the outer counter, one for all or (n,) one each.
         ids: (n,) sample ids, or the inner counter.
         count: draws for each id.
     """
@@ -55,14 +55,14 @@ def bits(seed: int, site: str, epoch: int, ids: np.ndarray | int, count: int = 1
     blocks = -(-count // 4)
     counter = np.empty((len(ids), blocks, 4), dtype=np.uint64)
     counter[..., 0] = np.arange(blocks, dtype=np.uint64)
-    counter[..., 1] = np.uint64(epoch & 0xFFFFFFFF)
+    counter[..., 1] = np.atleast_1d(np.asarray(epoch, dtype=np.uint64) & _LOW)[:, None]
     counter[..., 2] = (ids & _LOW)[:, None]
     counter[..., 3] = (ids >> _SHIFT)[:, None]
     key = (seed & 0xFFFFFFFF, zlib.crc32(site.encode()))
     return philox(counter.reshape(-1, 4), key).reshape(len(ids), blocks * 4)[:, :count]
 
 
-def uniform(seed: int, site: str, epoch: int, ids: np.ndarray | int, count: int = 1) -> np.ndarray:
+def uniform(seed: int, site: str, epoch: np.ndarray | int, ids: np.ndarray | int, count: int = 1) -> np.ndarray:
     """Return (n, count) float64 in [0, 1), 32 random bits each; arguments as in `bits`."""
     return bits(seed, site, epoch, ids, count) * 2.0**-32
 

@@ -1,0 +1,50 @@
+"""patchwords eval RUN [DATA]"""
+
+from __future__ import annotations
+
+import argparse
+
+from ..errors import printable
+from . import add_common, print_json
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the options of `eval`."""
+    parser.add_argument("run", metavar="RUN", help="a run folder, or its model folder")
+    parser.add_argument("data", metavar="DATA", nargs="?", default="", help="other pictures; default: the run's test split")
+    parser.add_argument("--split", metavar="NAME", default="", help="train, val or test")
+    add_common(parser)
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Measure and print a table."""
+    from ..use import evaluate
+
+    measured = evaluate(arguments.run, arguments.data, split=arguments.split)
+    if arguments.json:
+        print_json(measured.as_dict())
+        return 0
+    print(f"{measured.correct} of {measured.total} right")
+    print(f"top-1 {100 * measured.top1:.2f} %   top-5 {100 * measured.top5:.2f} %   loss {measured.loss:.4f}")
+    print(f"expected calibration error {100 * measured.ece:.2f} %")
+    rows = measured.per_class()
+    width = max([len(printable(row["class"])) for row in rows] + [5])
+    print(f"\n{'class':<{width}}  precision  recall     f1  pictures")
+    for row in rows:
+        print(
+            f"{printable(row['class']):<{width}}  {row['precision']:9.3f}  {row['recall']:6.3f}  {row['f1']:5.3f}"
+            f"  {row['support']:8d}"
+        )
+    if len(rows) <= 20:
+        print("\nconfusion: rows are the true class, columns the predicted one, in the order above")
+        digits = len(str(measured.confusion.max(initial=0)))
+        for row, counts in zip(rows, measured.confusion, strict=True):
+            print(f"{printable(row['class']):<{width}}  " + " ".join(f"{count:>{digits}d}" for count in counts))
+    if measured.mistakes:
+        print("\nworst mistakes, most certain first")
+        for mistake in measured.mistakes:
+            print(
+                f"  {printable(mistake.path)}: {printable(mistake.label)} taken for "
+                f"{printable(mistake.predicted)} ({100 * mistake.probability:.1f} %)"
+            )
+    return 0

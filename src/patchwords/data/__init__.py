@@ -1,0 +1,1 @@
+"""Data sets: where pictures come from, which are used, in which order, and how they are changed."""

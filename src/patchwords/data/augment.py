@@ -1,0 +1,188 @@
+"""What is done to training pictures, drawn from counters: a picture's result depends on nothing but its own numbers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..config import AugmentConfig
+from ..randomness import uniform
+from . import augment_ops as ops
+from .randaugment import randaugment
+
+_ATTEMPTS = 10  # boxes tried before the whole picture, as far as the ratio allows, is taken
+_CROP_DRAWS = 2 * _ATTEMPTS + 2
+
+Counter = np.ndarray | int
+
+
+class Augment:
+    """Augmentation of whole batches as `config` says.
+
+    Every amount is a function of (seed, place of use, epoch, sample id). The result for a sample is the
+    same bits in any batch, on any worker, before and after a restart. Mixing is apart, in `mixing.py`.
+    """
+
+    def __init__(self, config: AugmentConfig, seed: int, interpolation: str = "bicubic") -> None:
+        self.config, self.seed, self.interpolation = config, seed, interpolation
+
+    def __call__(self, images: Tensor, epoch: Counter, ids: np.ndarray, *, cropped: bool = False) -> Tensor:
+        """Return augmented pictures.
+
+        Args:
+            images: (B, C, H, W) uint8, C = 1 or 3.
+            epoch: one for all, or (B,) one each.
+            ids: (B,) sample ids.
+            cropped: the random crop was made at decoding (`crop_box`), so only the rest is due.
+        """
+        config = self.config
+        if config.crop == "random_resized" and not cropped:
+            boxes = self._boxes(np.full(len(ids), images.shape[-2]), np.full(len(ids), images.shape[-1]), epoch, ids)
+            images = ops.crop_resize(images, torch.from_numpy(boxes), self.interpolation)
+        if config.flip or config.crop == "shift":
+            images = self._move(images, epoch, ids)
+        if config.randaugment_layers:
+            layers, magnitude = config.randaugment_layers, config.randaugment_magnitude
+            images = randaugment(images, layers, magnitude, self._draw("randaugment", epoch, ids, 4 * layers))
+        if config.three_augment:
+            images = self._three_augment(images, epoch, ids)
+        if config.color_jitter:
+            images = self._color_jitter(images, epoch, ids)
+        if config.erasing:
+            images = self._erase(images, epoch, ids)
+        return images
+
+    def crop_box(self, height: int, width: int, epoch: int, sample: int) -> tuple[int, int, int, int]:
+        """Return the random crop of one picture of this size: (top, left, height, width) in pixels.
+
+        For crop=random_resized before decoding; else the whole picture.
+        """
+        if self.config.crop != "random_resized":
+            return 0, 0, height, width
+        boxes = self._boxes(np.array([height]), np.array([width]), epoch, np.array([sample]))
+        top, left, tall, wide = boxes[0].tolist()
+        return top, left, tall, wide
+
+    def _draw(self, site: str, epoch: Counter, ids: np.ndarray, count: int) -> np.ndarray:
+        """Return (B, count) in [0, 1)."""
+        return uniform(self.seed, f"augment/{site}", epoch, ids, count)
+
+    def _boxes(self, height: np.ndarray, width: np.ndarray, epoch: Counter, ids: np.ndarray) -> np.ndarray:
+        draws = self._draw("crop", epoch, ids, _CROP_DRAWS)
+        return random_boxes(height, width, self.config.crop_scale, self.config.crop_ratio, draws)
+
+    def _move(self, images: Tensor, epoch: Counter, ids: np.ndarray) -> Tensor:
+        """Return the pictures shifted (what comes in is mirrored at the border) and flipped."""
+        height, width = images.shape[-2:]
+        draws = self._draw("move", epoch, ids, 3)
+        rows = torch.arange(height).expand(len(ids), -1)
+        columns = torch.arange(width).expand(len(ids), -1)
+        if self.config.flip:
+            flipped = torch.from_numpy(draws[:, 2:] < 0.5)
+            columns = torch.where(flipped, width - 1 - columns, columns)
+        if self.config.crop == "shift":
+            down, right = min(self.config.shift, height - 1), min(self.config.shift, width - 1)
+            rows = ops.reflect(rows + whole(draws[:, :1], -down, down), height)
+            columns = ops.reflect(columns + whole(draws[:, 1:2], -right, right), width)
+        return ops.rearrange(images, rows, columns)
+
+    def _three_augment(self, images: Tensor, epoch: Counter, ids: np.ndarray) -> Tensor:
+        """Return the pictures each turned grey, solarized or blurred, with equal chances (2204.07118, sec. 3.1).
+
+        The paper blurs by up to 2 pixels at 224; smaller pictures by as much in proportion, but no less
+        than 0.75, below which nothing would be seen.
+        """
+        draws = self._draw("three_augment", epoch, ids, 2)
+        choice = (draws[:, 0] * 3).astype(np.int64)
+        largest = min(2.0, max(0.75, 2.0 * min(images.shape[-2:]) / 224))
+        sigma = 0.1 + draws[:, 1] * (largest - 0.1)
+        images = images.clone()
+        for number, change in enumerate((_grey, _solarize, _blur)):
+            chosen = np.flatnonzero(choice == number)
+            if len(chosen):
+                where = torch.from_numpy(chosen).to(images.device)
+                images.index_copy_(0, where, change(images.index_select(0, where), sigma[chosen], largest))
+        return images
+
+    def _color_jitter(self, images: Tensor, epoch: Counter, ids: np.ndarray) -> Tensor:
+        """Return the pictures with brightness, contrast and saturation changed, in this order."""
+        draws = 1 + self.config.color_jitter * (2 * self._draw("color_jitter", epoch, ids, 3) - 1)
+        factors = torch.from_numpy(draws.astype(np.float32))
+        images = ops.brightness(images, factors[:, 0])
+        images = ops.contrast(images, factors[:, 1])
+        return ops.saturate(images, factors[:, 2])
+
+    def _erase(self, images: Tensor, epoch: Counter, ids: np.ndarray) -> Tensor:
+        """Return the pictures with a box of 2 % to 33 % of the area made grey, with probability `erasing`.
+
+        Paper: 1708.04896, with the ranges of torchvision and timm (area 0.02..0.33, ratio 0.3..3.3).
+        """
+        draws = self._draw("erasing", epoch, ids, 1 + _CROP_DRAWS)
+        sizes = (np.full(len(ids), side) for side in images.shape[-2:])
+        boxes = random_boxes(*sizes, (0.02, 0.33), (0.3, 1 / 0.3), draws[:, 1:])
+        boxes[draws[:, 0] >= self.config.erasing, 2] = 0
+        return ops.erase(images, torch.from_numpy(boxes))
+
+
+def whole(draws: np.ndarray, low: int, high: int) -> Tensor:
+    """Return whole numbers low .. high, both included, from draws in [0, 1); int64, same shape."""
+    return torch.from_numpy(low + np.floor(draws * (high - low + 1)).astype(np.int64))
+
+
+def random_boxes(
+    height: np.ndarray,
+    width: np.ndarray,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+    draws: np.ndarray,
+) -> np.ndarray:
+    """Return boxes (B, 4) int64: top, left, height, width in pixels, inside pictures of the given sizes.
+
+    Area uniform in `scale` (share of the picture), logarithm of width / height uniform in `ratio`;
+    the first of 10 attempts that fits is taken, else the largest centred box of an allowed ratio.
+
+    Args:
+        height, width: (B,) pixels.
+        draws: (B, 22) in [0, 1).
+
+    Paper: 1409.4842, sec. 6, with the sampling that torchvision and timm share.
+    """
+    height, width = height[:, None].astype(np.float64), width[:, None].astype(np.float64)
+    area = height * width * (scale[0] + (scale[1] - scale[0]) * draws[:, :_ATTEMPTS])
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    aspect = np.exp(low + (high - low) * draws[:, _ATTEMPTS : 2 * _ATTEMPTS])
+    wide, tall = np.rint(np.sqrt(area * aspect)), np.rint(np.sqrt(area / aspect))
+    fits = (wide >= 1) & (wide <= width) & (tall >= 1) & (tall <= height)
+    first = np.argmax(fits, axis=1)[:, None]
+    wide, tall = np.take_along_axis(wide, first, 1), np.take_along_axis(tall, first, 1)
+    aspect = np.clip(width / height, *ratio)
+    none = ~fits.any(axis=1, keepdims=True)
+    wide = np.where(none, np.clip(np.rint(height * aspect), 1, width), wide)
+    tall = np.where(none, np.clip(np.rint(width / aspect), 1, height), tall)
+    place = np.where(none, 0.5, draws[:, 2 * _ATTEMPTS :])
+    top, left = np.floor(place[:, :1] * (height - tall + 1)), np.floor(place[:, 1:] * (width - wide + 1))
+    return np.concatenate([top, left, tall, wide], axis=1).astype(np.int64)
+
+
+def _grey(images: Tensor, sigma: np.ndarray, largest: float) -> Tensor:
+    return ops.grey(images).expand_as(images)
+
+
+def _solarize(images: Tensor, sigma: np.ndarray, largest: float) -> Tensor:
+    return ops.solarize(images, torch.full((len(images),), 128.0))
+
+
+def _blur(images: Tensor, sigma: np.ndarray, largest: float) -> Tensor:
+    return ops.blur(images, gaussian(sigma, math.ceil(3 * largest)))
+
+
+def gaussian(sigma: np.ndarray, radius: int) -> Tensor:
+    """Return (B, 2 radius + 1) integer weights of a Gaussian of `sigma` (B,) pixels, summing to 2**11."""
+    place = np.arange(-radius, radius + 1)
+    shape = np.exp(-0.5 * (place / sigma[:, None]) ** 2)
+    weights = np.rint(2048 * shape / shape.sum(axis=1, keepdims=True)).astype(np.int64)
+    weights[:, radius] += 2048 - weights.sum(axis=1)
+    return torch.from_numpy(weights)

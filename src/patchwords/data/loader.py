@@ -1,0 +1,288 @@
+"""Batches of any step, prepared in background threads while the step before is trained on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from threading import Barrier
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import DataError
+from ..preprocess import Preprocess
+from .augment import Augment
+from .augment_ops import GREY
+from .plan import Once, Plan, Planned
+
+Rejected = tuple[int, str]
+"""(sample id, reason)"""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples of one step."""
+
+    images: Tensor
+    """(B, C, H, W) uint8"""
+    labels: Tensor
+    """(B,) int64"""
+    weights: Tensor
+    """(B,) float32: 1, or 0 for a picture that could not be read, which then is all grey"""
+    ids: Tensor
+    """(B,) int64: sample numbers, 0 .. num_samples - 1"""
+    epoch: Tensor
+    """(B,) int64: of each sample; two values where the batch runs over the boundary of epochs"""
+
+
+class _Started(NamedTuple):
+    """A batch being filled by portions."""
+
+    batch: Batch
+    portions: list[Future[list[Rejected]]]
+
+
+class Loader:
+    """The common part: which portions are prepared when, and by whom.
+
+    Any step can be asked for at any time; steps asked for in order are found prepared. A portion of a
+    batch is filled by one thread, and as pictures depend on nothing but their own numbers, the bits are
+    the same for any number of threads, and for none (workers=0: all is done in `batch`).
+
+    Args:
+        labels: (N,) int64 class of each sample.
+        plan: which samples in which step.
+        augment: None leaves pictures as they are.
+        workers: threads.
+        portion: pictures filled by one thread at a time.
+        ahead: steps prepared in advance.
+    """
+
+    def __init__(
+        self, labels: Tensor, plan: Plan | Once, augment: Augment | None, *, workers: int, portion: int, ahead: int
+    ) -> None:
+        self.labels, self.plan, self.augment = labels, plan, augment
+        self.portion, self.ahead = max(1, portion), ahead if workers else 0
+        self._pool = _pool(workers) if workers else None
+        self._started: dict[int, _Started] = {}
+
+    def batch(self, step: int, stop: int | None = None) -> Batch:
+        """Return the batch of `step` and have the next ones prepared, up to `stop` where given.
+
+        Raises:
+            PatchwordsError: a file that cannot be read, by name; what is wrong inside a picture sets its
+                weight to 0.
+        """
+        last = step + 1 + self.ahead if stop is None else min(stop, step + 1 + self.ahead)
+        for other in [other for other in self._started if not step <= other < last]:
+            self._cancel(other)
+        for wanted in range(step, max(last, step + 1)):
+            if wanted not in self._started:
+                self._started[wanted] = self._start(wanted)
+        started = self._started[step]
+        try:
+            for portion in started.portions:
+                for sample, reason in portion.result():
+                    self._reject(sample, reason)
+        except BaseException:  # an interrupt too: nothing stays under way for this step
+            self._cancel(step)
+            raise
+        del self._started[step]
+        return started.batch
+
+    def batches(self, start: int = 0, stop: int | None = None) -> Iterator[Batch]:
+        """Yield the batches of steps start .. stop - 1; stop=None: all of a plan that ends (`Once`)."""
+        if stop is None:
+            assert isinstance(self.plan, Once), "a training plan has no end"
+            stop = self.plan.num_steps
+        for step in range(start, stop):
+            yield self.batch(step, stop)
+
+    def close(self) -> None:
+        """Stop the threads, after the portions they are at; may be called again."""
+        for step in list(self._started):
+            self._cancel(step)
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def __enter__(self) -> Loader:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _start(self, step: int) -> _Started:
+        """Have the portions of `step` filled."""
+        planned = self.plan.batch(step)
+        positions = torch.from_numpy(planned.positions)
+        count = len(positions)
+        batch = Batch(
+            images=self._empty(count),
+            labels=self.labels[positions],
+            weights=torch.ones(count),
+            ids=positions,
+            epoch=torch.from_numpy(planned.epoch),
+        )
+        portions = []
+        for start in range(0, count, self.portion):
+            part = slice(start, min(start + self.portion, count))
+            portions.append(self._submit(planned, part, batch))
+        return _Started(batch, portions)
+
+    def _submit(self, planned: Planned, part: slice, batch: Batch) -> Future[list[Rejected]]:
+        if self._pool is not None:
+            return self._pool.submit(self._fill, planned, part, batch)
+        done: Future[list[Rejected]] = Future()
+        done.set_result(self._fill(planned, part, batch))
+        return done
+
+    def _fill(self, planned: Planned, part: slice, batch: Batch) -> list[Rejected]:
+        """Write the pictures of one portion, augmented, and the weights into `batch`; return what was rejected."""
+        epoch, positions = planned.epoch[part], planned.positions[part]
+        images, rejected, cropped = self._pictures(epoch, positions)
+        if self.augment is not None:
+            images = self.augment(images, epoch, positions, cropped=cropped)
+        batch.images[part] = images
+        for place in rejected:
+            batch.images[part.start + place] = GREY
+            batch.weights[part.start + place] = 0
+        return list(rejected.values())
+
+    def _cancel(self, step: int) -> None:
+        for portion in self._started.pop(step).portions:
+            portion.cancel()
+
+    def _empty(self, count: int) -> Tensor:
+        raise NotImplementedError
+
+    def _pictures(self, epoch: np.ndarray, positions: np.ndarray) -> tuple[Tensor, dict[int, Rejected], bool]:
+        """Return (pictures, {place: rejected}, whether they are cropped at random already)."""
+        raise NotImplementedError
+
+    def _reject(self, sample: int, reason: str) -> None:
+        """Take note of a picture that could not be used; called in the order of the plan, in the caller's thread."""
+
+
+class MemoryLoader(Loader):
+    """Batches of pictures that are all in memory.
+
+    Args:
+        pixels: (M, C, H, W) uint8, on any device.
+        labels: (N,) int64 class of each sample.
+        rows: (N,) row of `pixels` of each sample, where they are not the same in number and order.
+    """
+
+    def __init__(
+        self,
+        pixels: Tensor,
+        labels: Tensor,
+        plan: Plan | Once,
+        augment: Augment | None = None,
+        *,
+        rows: Tensor | None = None,
+        workers: int = 1,
+    ) -> None:
+        portion = math.ceil(plan.batch_size / max(1, workers))
+        super().__init__(labels, plan, augment, workers=workers, portion=portion, ahead=1)
+        self.pixels, self.rows = pixels, rows
+
+    def _empty(self, count: int) -> Tensor:
+        return torch.empty(count, *self.pixels.shape[1:], dtype=torch.uint8, device=self.pixels.device)
+
+    def _pictures(self, epoch: np.ndarray, positions: np.ndarray) -> tuple[Tensor, dict[int, Rejected], bool]:
+        chosen = torch.from_numpy(positions)
+        chosen = chosen if self.rows is None else self.rows[chosen]
+        return self.pixels.index_select(0, chosen.to(self.pixels.device)), {}, False
+
+
+def _pool(workers: int) -> ThreadPoolExecutor:
+    """Return that many threads, each of which computes on one core, so that training keeps the others."""
+    own = torch.get_num_threads()
+    pool = ThreadPoolExecutor(
+        workers, thread_name_prefix="patchwords-loader", initializer=torch.set_num_threads, initargs=(1,)
+    )
+    started = Barrier(workers + 1)
+    for _ in range(workers):
+        pool.submit(started.wait)
+    started.wait()
+    torch.set_num_threads(own)  # what a thread sets for itself also becomes the default of threads to come
+    return pool
+
+
+class Files(Protocol):
+    """What is asked of a source or of `Pictures`; called from several threads."""
+
+    def read(self, number: int) -> bytes:
+        """Return the bytes of one picture."""
+
+    def where(self, number: int) -> str:
+        """Return its name for a message."""
+
+
+class StreamLoader(Loader):
+    """Batches of pictures that are read and decoded when they are due.
+
+    A picture that cannot be decoded has weight 0 and is told to `on_rejected`, once; no other stands in
+    for it. Any fault of reading (gone, changed, not allowed) comes through: the data set is not what it was.
+
+    Args:
+        source: the files.
+        numbers: (N,) number in `source` of each sample.
+        paths: (N,) its name, for `on_rejected`.
+        labels: (N,) int64 class of each sample.
+        preprocess: from bytes to pixels; a random crop is cut out before it is resized.
+        on_rejected: called with (path, reason) in the caller's thread.
+    """
+
+    def __init__(
+        self,
+        source: Files,
+        numbers: Sequence[int],
+        paths: Sequence[str],
+        labels: Tensor,
+        plan: Plan | Once,
+        preprocess: Preprocess,
+        augment: Augment | None = None,
+        *,
+        workers: int = 2,
+        on_rejected: Callable[[str, str], None] | None = None,
+    ) -> None:
+        super().__init__(labels, plan, augment, workers=workers, portion=8, ahead=2)
+        self.source, self.numbers, self.paths, self.preprocess = source, numbers, paths, preprocess
+        self.on_rejected = on_rejected
+        self._told: set[int] = set()
+
+    def _empty(self, count: int) -> Tensor:
+        return torch.empty(count, self.preprocess.channels, *self.preprocess.image_size, dtype=torch.uint8)
+
+    def _pictures(self, epoch: np.ndarray, positions: np.ndarray) -> tuple[Tensor, dict[int, Rejected], bool]:
+        images, rejected = self._empty(len(positions)), {}
+        for place, (when, sample) in enumerate(zip(epoch.tolist(), positions.tolist(), strict=True)):
+            number = int(self.numbers[sample])
+            data, name = self.source.read(number), self.source.where(number)
+            try:
+                images[place] = self._decoded(data, name, when, sample)
+            except DataError as error:
+                images[place] = GREY
+                rejected[place] = (sample, error.what)
+        return images, rejected, self._crops
+
+    @property
+    def _crops(self) -> bool:
+        return self.augment is not None and self.augment.config.crop == "random_resized"
+
+    def _decoded(self, data: bytes, name: str, epoch: int, sample: int) -> Tensor:
+        """Return (C, H, W) uint8: the random part of the picture, or the whole of it."""
+        if not self._crops:
+            return self.preprocess.pixels(data, name)
+        return self.preprocess.crop_pixels(data, partial(self.augment.crop_box, epoch=epoch, sample=sample), name)
+
+    def _reject(self, sample: int, reason: str) -> None:
+        if self.on_rejected is not None and sample not in self._told:
+            self._told.add(sample)
+            self.on_rejected(self.paths[sample], reason)

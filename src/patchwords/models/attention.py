@@ -1,0 +1,119 @@
+"""Multi-head self-attention (2010.11929, app. A, eq. 5-8) and attention pooling.
+
+`attend` is the one place where q, k and v meet.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..config import ViTConfig
+from .contract import Record, note
+from .layers import Dense, Mlp, layer_norm
+from .position import Places, relative_bias, relative_rows, rotate
+
+EXPLICIT_TOKENS = {"training": 1024, "inference": 256}
+"""longest bfloat16 sequence for which plain products beat torch's fused kernel on a CPU.
+
+torch 2.13, one Zen 5 thread, 3 heads of 64, time of fused / explicit at 17, 65, 197, 257, 577, 1025 tokens: bfloat16
+training 5.9, 5.0, 2.1, 2.6, 2.4, 1.9, inference 1.8, 1.4, 1.5, 0.9, 0.7, 1.0; float32 0.6 to 1.0 and 0.3 to 0.7.
+"""
+
+
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None, dropout: float = 0.0, explicit: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """Return softmax(q k^T / sqrt(D_h) + bias) v (eq. 6 and 7), and the softmax where it was made.
+
+    Args:
+        q: (B, heads, Q, D_h); k and v: (B, heads, K, D_h).
+        bias: added to the scores, broadcast to (B, heads, Q, K).
+        dropout: share of the weights set to zero (the rest divided by what is left).
+        explicit: make the weights; otherwise the fastest way is taken, which may not.
+
+    Returns:
+        (B, heads, Q, D_h); weights (B, heads, Q, K) before dropout, or None.
+    """
+    if not explicit and not _explicit_is_faster(q, k):
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout), None
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+    weights = (scores if bias is None else scores + bias).softmax(dim=-1)
+    return (F.dropout(weights, dropout) if dropout else weights) @ v, weights
+
+
+def _explicit_is_faster(q: Tensor, k: Tensor) -> bool:
+    if q.device.type != "cpu" or q.dtype != torch.bfloat16:
+        return False
+    training = torch.is_grad_enabled() and q.requires_grad
+    return k.shape[-2] <= EXPLICIT_TOKENS["training" if training else "inference"]
+
+
+class Attention(nn.Module):
+    """[q, k, v] = z U_qkv; each head attends; U_msa joins the heads (eq. 5-8).
+
+    qkv_bias=qv keeps `q_bias` and `v_bias` apart, as timm does for BEiT and DINOv3: k has none.
+    """
+
+    def __init__(self, config: ViTConfig) -> None:
+        super().__init__()
+        dim, self.num_heads, self.grid = config.dim, config.num_heads, config.grid
+        self.qkv = Dense(dim, 3 * dim, config.qkv_bias == "qkv", stacked=3)
+        if config.qkv_bias == "qv":
+            self.q_bias, self.v_bias = nn.Parameter(torch.zeros(dim)), nn.Parameter(torch.zeros(dim))
+        if config.qk_norm:
+            self.q_norm, self.k_norm = layer_norm(config, config.head_dim), layer_norm(config, config.head_dim)
+        if config.position == "relative":
+            rows = relative_rows(config.grid, config.num_prefix_tokens)
+            self.relative_position_bias_table = nn.Parameter(torch.zeros(rows, config.num_heads))
+        self.proj = Dense(dim, dim, config.proj_bias)
+        self.attn_drop, self.proj_drop = nn.Dropout(config.attention_dropout), nn.Dropout(config.dropout)
+        self.qkv_bias, self.qk_norm, self.relative = config.qkv_bias, config.qk_norm, config.position == "relative"
+
+    def forward(self, tokens: Tensor, places: Places, record: Record | None = None, name: str = "attn") -> Tensor:
+        """Return (B, T, D) of tokens (B, T, D); `record` takes `name`/weights."""
+        batch, count, dim = tokens.shape
+        q, k, v = self._qkv(tokens).view(batch, count, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        if self.qk_norm:
+            q, k = self.q_norm(q).to(v.dtype), self.k_norm(k).to(v.dtype)  # autocast norms in float32
+        if places.rotation is not None:
+            rotation = places.rotation.to(v.dtype)
+            q, k = rotate(q, rotation), rotate(k, rotation)
+        bias = None
+        if self.relative:
+            bias = relative_bias(self.relative_position_bias_table, self.grid, places).to(q.dtype)
+        dropout = self.attn_drop.p if self.training else 0.0
+        heads, weights = attend(q, k, v, bias, dropout, explicit=record is not None)
+        note(record, f"{name}/weights", weights)
+        return self.proj_drop(self.proj(heads.transpose(1, 2).reshape(batch, count, dim)))
+
+    def _qkv(self, tokens: Tensor) -> Tensor:
+        if self.qkv_bias != "qv":
+            return self.qkv(tokens)
+        return F.linear(tokens, self.qkv.weight, torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias]))
+
+
+class AttentionPool(nn.Module):
+    """One learned query attends to all tokens; an MLP with a residual follows (MAP head of 2106.04560)."""
+
+    def __init__(self, config: ViTConfig) -> None:
+        super().__init__()
+        dim, self.num_heads = config.dim, config.num_heads
+        std = dim**-0.5
+        self.latent = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 1, dim), std=std, a=-2 * std, b=2 * std))
+        self.q = Dense(dim, dim)
+        self.kv = Dense(dim, 2 * dim, stacked=2)
+        self.proj = Dense(dim, dim)
+        self.norm = layer_norm(config, dim)
+        self.mlp = Mlp(config)
+
+    def forward(self, tokens: Tensor, record: Record | None = None) -> Tensor:
+        """Return (B, D) of tokens (B, T, D); `record` takes pool/weights (B, heads, 1, T)."""
+        batch, count, dim = tokens.shape
+        q = self.q(self.latent).view(1, 1, self.num_heads, -1).transpose(1, 2).expand(batch, -1, -1, -1)
+        k, v = self.kv(tokens).view(batch, count, 2, self.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        heads, weights = attend(q, k, v, explicit=record is not None)
+        note(record, "pool/weights", weights)
+        pooled = self.proj(heads.transpose(1, 2).reshape(batch, 1, dim))
+        return (pooled + self.mlp(self.norm(pooled)))[:, 0]

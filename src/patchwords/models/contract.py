@@ -1,0 +1,82 @@
+"""What every model offers, whatever is inside it, and the names under which it shows its intermediates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Record = dict[str, Any]
+"""name -> intermediate tensor, filled by the model; the names are those of `Classifier`"""
+
+
+@runtime_checkable
+class Classifier(Protocol):
+    """A model from pictures to logits. B pictures, C channels, T tokens, D width, K classes.
+
+    Every method takes `record`. With None (the default) the model takes its fastest path and can be
+    exported and compiled whole. With a dict it computes the same answer (to rounding) and writes into it,
+    still attached to the graph, so that gradients can be asked of them:
+
+    | name                   | shape              | what (for a ViT, 2010.11929, sec. 3.1)                   |
+    |------------------------|--------------------|----------------------------------------------------------|
+    | `embed`                | (B, T, D)          | tokens before the first block, z_0                       |
+    | `blockNN/attn/weights` | (B, heads, T, T)   | attention after the softmax: query, key                  |
+    | `blockNN/attn`         | (B, T, D)          | what attention adds to the tokens                        |
+    | `blockNN/+attn`        | (B, T, D)          | tokens after that addition, z'_l                         |
+    | `blockNN/mlp`          | (B, T, D)          | what the MLP adds                                        |
+    | `blockNN/+mlp`         | (B, T, D)          | tokens after the block, z_l                              |
+    | `encoded`              | (B, T, D)          | tokens after the last LayerNorm                          |
+    | `pool/weights`         | (B, heads, 1, T)   | of attention pooling only                                |
+    | `features`             | (B, num_features)  | one vector a picture, y; what linear probes read         |
+    | `logits`               | (B, K)             | answer of the head                                       |
+
+    NN counts blocks from 00. A model without attention leaves those names out.
+    """
+
+    config: Any
+    """frozen dataclass that `build` makes this model from"""
+    grid: tuple[int, int]
+    """cells (rows, columns) of the picture size in `config`; stored, never guessed from a square root"""
+    num_features: int
+    """width of `features`"""
+    num_prefix_tokens: int
+    """tokens before the first cell of the grid"""
+    head: nn.Module
+    """from features to logits; a fresh one is all zeros"""
+
+    def forward(self, images: Tensor, record: Record | None = None) -> Tensor:
+        """Return logits (B, K) of images (B, C, H, W), in the type of the parameters."""
+        ...
+
+    def forward_features(self, images: Tensor, record: Record | None = None) -> Tensor:
+        """Return encoded tokens (B, num_prefix_tokens + rows * columns, D)."""
+        ...
+
+    def forward_head(self, tokens: Tensor, record: Record | None = None) -> Tensor:
+        """Return logits (B, K) of encoded tokens."""
+        ...
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """Put a head of zeros for `num_classes` in place of the old one; 0: none, features are returned."""
+        ...
+
+    def no_weight_decay(self) -> set[str]:
+        """Return names of parameters that are tables or tokens, not matrices."""
+        ...
+
+    def layer_of(self, name: str) -> int:
+        """Return the depth of the parameter `name`: 0 embedding, 1..L blocks, L+1 what follows."""
+        ...
+
+    def named_parameters(self) -> Any:
+        """Of torch.nn.Module, as are the rest of its methods."""
+        ...
+
+
+def note(record: Record | None, name: str, value: Any) -> Any:
+    """Return `value`, written into `record` under `name` when there is a record."""
+    if record is not None:
+        record[name] = value
+    return value

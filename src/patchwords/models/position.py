@@ -1,0 +1,189 @@
+"""Where a token lies in the picture: learned tables, sines, relative biases, rotations, and their change of grid.
+
+| `position` | what it is                                                | acts on             | other grids |
+|------------|-----------------------------------------------------------|---------------------|-------------|
+| learned    | one vector a patch (E_pos of eq. 1)                       | tokens, once        | resampled   |
+| learned_2d | one half vector a row, one a column (app. D.4)            | tokens, once        | resampled   |
+| sincos_2d  | sines of row and column, nothing learned (2205.01580)     | tokens, once        | computed    |
+| relative   | one bias a head and offset (BEiT, 2106.08254)             | scores, each block  | resampled   |
+| rope       | rotation of q and k by row and column (DINOv3, 2508.10104)| q and k, each block | computed    |
+| none       | nothing: a set of patches                                 |                     |             |
+
+Grids are (rows, columns). "Computed" means: as a model built for that grid has it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..config import Size, ViTConfig
+
+
+class Places(NamedTuple):
+    """Where the tokens of one batch lie, as attention needs it; computed once, used by every block."""
+
+    grid: Size
+    """(rows, columns) of the pictures at hand"""
+    rotation: Tensor | None = None
+    """(2, 1 or B, 1, T, head_dim / 2): cosine and sine of the angle of each token"""
+    index: Tensor | None = None
+    """(1 or B, T, T): row of the relative table for each query and key"""
+
+    def kept(self, tokens: Tensor) -> Places:
+        """Return the places of only those `tokens` (B, t), numbered from 0, of each picture."""
+        rotation, index = self.rotation, self.index
+        if rotation is not None:
+            rotation = rotation[:, 0, 0][:, tokens][:, :, None]
+        if index is not None:
+            index = index[0][tokens[:, :, None], tokens[:, None, :]]
+        return Places(self.grid, rotation, index)
+
+
+class RowsAndColumns(nn.Module):
+    """A learned half vector for every row and one for every column of the grid (app. D.4)."""
+
+    def __init__(self, grid: Size, dim: int) -> None:
+        super().__init__()
+        self.rows = nn.Parameter(nn.init.normal_(torch.empty(grid[0], dim // 2), std=0.02))
+        self.columns = nn.Parameter(nn.init.normal_(torch.empty(grid[1], dim - dim // 2), std=0.02))
+
+    def forward(self, grid: Size) -> Tensor:
+        """Return (rows, columns, D) for `grid`."""
+        rows = resample(self.rows[:, None], (grid[0], 1))
+        columns = resample(self.columns[None], (1, grid[1]))
+        return torch.cat([rows.expand(*grid, -1), columns.expand(*grid, -1)], dim=-1)
+
+
+def position_table(config: ViTConfig) -> nn.Parameter | nn.Module | None:
+    """Return what `pos_embed` learns: (1, tokens with a position, D), two tables, or None."""
+    if config.position == "learned":
+        count = config.num_placed_prefix_tokens + math.prod(config.grid)
+        return nn.Parameter(nn.init.normal_(torch.empty(1, count, config.dim), std=0.02))
+    if config.position == "learned_2d":
+        return RowsAndColumns(config.grid, config.dim)
+    return None
+
+
+def position_rows(table: Tensor | nn.Module | None, config: ViTConfig, grid: Size, tokens: Tensor) -> Tensor | None:
+    """Return E_pos (1, T, D) for pictures of `grid`, zero for tokens without a position; None when nothing is added.
+
+    Args:
+        table: what `position_table` made.
+        tokens: (B, T, D), for its type and device.
+    """
+    if config.position == "learned":
+        placed = config.num_placed_prefix_tokens
+        prefix, patches = table[0, :placed], resample(table[0, placed:].unflatten(0, config.grid), grid)
+    elif config.position == "learned_2d":
+        prefix, patches = tokens.new_zeros(0, config.dim), table(grid)
+    elif config.position == "sincos_2d":
+        prefix, patches = tokens.new_zeros(0, config.dim), sincos(grid, config.dim, tokens)
+    else:
+        return None
+    unplaced = patches.new_zeros(config.num_prefix_tokens - len(prefix), config.dim)
+    return torch.cat([prefix, unplaced, patches.flatten(0, 1)])[None]
+
+
+def locate(config: ViTConfig, grid: Size, tokens: Tensor) -> Places:
+    """Return what attention needs to know of positions for pictures of `grid`; `tokens` give type and device."""
+    if config.position == "rope":
+        return Places(grid, rotation=rotation(grid, config, tokens))
+    if config.position == "relative":
+        return Places(grid, index=relative_index(grid, config.num_prefix_tokens, tokens.device)[None])
+    return Places(grid)
+
+
+def resample(
+    table: Tensor, grid: Size, mode: str = "bicubic", antialias: bool = True, align_corners: bool = False
+) -> Tensor:
+    """Return `table` (rows, columns, D) stretched to `grid`; unchanged when it has that grid (sec. 3.2).
+
+    The default is timm's rule for its own files. Other libraries differ by up to 10 % (in L2 norm).
+    """
+    if tuple(table.shape[:2]) == tuple(grid):
+        return table
+    if grid[1] == 1 and grid[0] > 1:  # torch 2.13 repeats the first row when antialiasing to one column on a CPU
+        return resample(table.transpose(0, 1), (1, grid[0]), mode, antialias, align_corners).transpose(0, 1)
+    exact = table if table.dtype == torch.float64 else table.float()  # bfloat16 has no such kernel
+    corners = align_corners if mode in ("bicubic", "bilinear") else None
+    stretched = F.interpolate(exact.permute(2, 0, 1)[None], grid, mode=mode, antialias=antialias, align_corners=corners)
+    return stretched[0].permute(1, 2, 0).to(table.dtype)
+
+
+def _axis(count: int, like: Tensor) -> Tensor:
+    """Return 0 .. count - 1 in a type wide enough for angles."""
+    return torch.arange(count, device=like.device, dtype=torch.promote_types(like.dtype, torch.float32))
+
+
+def sincos(grid: Size, dim: int, like: Tensor, temperature: float = 10_000.0) -> Tensor:
+    """Return sin(x w), cos(x w), sin(y w), cos(y w), a quarter of D each: (rows, columns, D) (2205.01580).
+
+    x counts columns and y rows, from 0; w falls from 1 to 1 / temperature.
+    """
+    steps = dim // 4
+    frequencies = temperature ** -(_axis(steps, like) / max(steps - 1, 1))
+    y = (_axis(grid[0], like)[:, None] * frequencies)[:, None].expand(*grid, -1)
+    x = (_axis(grid[1], like)[:, None] * frequencies)[None].expand(*grid, -1)
+    return torch.cat([x.sin(), x.cos(), y.sin(), y.cos()], dim=-1).to(like.dtype)
+
+
+def rotation(grid: Size, config: ViTConfig, like: Tensor) -> Tensor:
+    """Return cosine and sine (2, 1, 1, T, head_dim / 2) of each token's angles (DINOv3's convention).
+
+    The centre of a patch has coordinates in -1 .. 1 on each axis; angles are 2 pi coordinate / period with periods
+    from 1 towards `rope_base`; the first half belongs to the row, the second to the column. Prefix tokens do not turn.
+    """
+    steps = config.head_dim // 4
+    frequencies = 2 * math.pi * config.rope_base ** -(_axis(steps, like) / steps)
+    y, x = ((2 * _axis(count, like) + 1) / count - 1 for count in grid)
+    down = (y[:, None] * frequencies)[:, None].expand(*grid, -1)
+    right = (x[:, None] * frequencies)[None].expand(*grid, -1)
+    angles = F.pad(torch.cat([down, right], dim=-1).flatten(0, 1), (0, 0, config.num_prefix_tokens, 0))
+    return torch.stack([angles.cos(), angles.sin()])[:, None, None].to(like.dtype)
+
+
+def rotate(heads: Tensor, rotation: Tensor) -> Tensor:
+    """Return `heads` (B, heads, T, head_dim) turned: channel i and i + head_dim / 2 are one plane."""
+    cosine, sine = rotation
+    first, second = heads.chunk(2, dim=-1)
+    return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
+
+
+def relative_rows(grid: Size, num_prefix_tokens: int) -> int:
+    """Return the rows of a relative table: (2 h - 1)(2 w - 1) offsets, and 3 more when there are prefix tokens."""
+    return (2 * grid[0] - 1) * (2 * grid[1] - 1) + (3 if num_prefix_tokens else 0)
+
+
+def relative_index(grid: Size, num_prefix_tokens: int, device: torch.device | None = None) -> Tensor:
+    """Return the row of the relative table for each query and key: (T, T).
+
+    Offsets come first, in raster order; then prefix to patch, patch to prefix, prefix to prefix (BEiT's order).
+    """
+    rows, columns = torch.meshgrid(*(torch.arange(count, device=device) for count in grid), indexing="ij")
+    rows, columns = rows.flatten(), columns.flatten()
+    down = rows[:, None] - rows[None] + grid[0] - 1
+    right = columns[:, None] - columns[None] + grid[1] - 1
+    offsets = down * (2 * grid[1] - 1) + right
+    if not num_prefix_tokens:
+        return offsets
+    prefix, count, last = num_prefix_tokens, len(offsets), relative_rows(grid, num_prefix_tokens)
+    index = offsets.new_full((prefix + count, prefix + count), last - 1)
+    index[:prefix, prefix:] = last - 3
+    index[prefix:, :prefix] = last - 2
+    index[prefix:, prefix:] = offsets
+    return index
+
+
+def relative_bias(table: Tensor, own_grid: Size, places: Places) -> Tensor:
+    """Return the bias (1 or B, heads, T, T) that `table` (rows, heads), learned on `own_grid`, gives at `places`."""
+    if places.grid != own_grid:
+        spans, new = [tuple(2 * count - 1 for count in grid) for grid in (own_grid, places.grid)]
+        count = math.prod(spans)
+        offsets = resample(table[:count].unflatten(0, spans), new)
+        table = torch.cat([offsets.flatten(0, 1), table[count:]])
+    return table[places.index].permute(0, 3, 1, 2)

@@ -1,0 +1,144 @@
+"""From pictures to patch tokens: the patch matrix alone, after a few convolutions, or after the paper's ResNet.
+
+Nothing here looks at other pictures of the batch, so that neither batch size nor micro-batches change an answer.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..config import ViTConfig
+from .layers import PatchEmbed, lecun_normal_
+
+GROUPS = 32
+"""of GroupNorm in the ResNet, as in the paper's code"""
+
+
+def build_stem(config: ViTConfig) -> PatchEmbed:
+    """Return the module from images (B, C, H, W) to tokens (B, N, D) that `config.stem` names."""
+    backbone, channels, patch_size = None, config.in_channels, config.patch_size
+    if config.stem == "resnet":
+        backbone = ResNet(channels, config.resnet_depths, int(64 * config.resnet_width))
+        channels = backbone.num_features
+    elif config.stem == "conv":
+        backbone = ConvStem(channels, config.dim, _halvings(config))
+        channels, patch_size = config.dim, tuple(side >> len(backbone) for side in patch_size)
+    return PatchEmbed(channels, patch_size, config.dim, config.patch_bias, backbone)
+
+
+def _halvings(config: ViTConfig) -> int:
+    """Return how often both sides of the patch can be halved."""
+    rows, columns = config.patch_size
+    return min((side & -side).bit_length() - 1 for side in (rows, columns))
+
+
+class ConvStem(nn.Sequential):
+    """3x3 convolutions of stride 2, each twice as wide as the one before, the last D wide (2106.14881, sec. 4).
+
+    They take the place of as many halvings of the patch; the patch matrix does the rest (1x1 for patch 16).
+    We differ in the norm: over the channels and places of one picture, in the place of batch norm.
+    """
+
+    def __init__(self, in_channels: int, dim: int, halvings: int) -> None:
+        widths = [max(dim >> (halvings - 1 - i), 1) for i in range(halvings)]
+        inputs = [in_channels, *widths[:-1]]
+        super().__init__(*(self._layer(*sizes) for sizes in zip(inputs, widths, strict=True)))
+
+    @staticmethod
+    def _layer(inputs: int, outputs: int) -> nn.Sequential:
+        conv = nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False)
+        lecun_normal_(conv.weight)
+        return nn.Sequential(conv, nn.GroupNorm(1, outputs, eps=1e-6), nn.ReLU())
+
+
+class StdConv(nn.Conv2d):
+    """Convolution without bias whose filters have mean 0 and standard deviation 1 (1903.10520).
+
+    Padding is "same" as XLA has it: what is odd goes right and below. Sizes must be multiples of the stride.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
+        super().__init__(inputs, outputs, kernel, stride, bias=False)
+        lecun_normal_(self.weight)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return (B, outputs, H / stride, W / stride) of maps (B, inputs, H, W)."""
+        variance, mean = torch.var_mean(self.weight, dim=(1, 2, 3), correction=0, keepdim=True)
+        weight = (self.weight - mean) / (variance.sqrt() + 1e-5)
+        return F.conv2d(_pad_same(maps, self.kernel_size[0], self.stride[0]), weight, stride=self.stride)
+
+
+def _pad_same(maps: Tensor, kernel: int, stride: int) -> Tensor:
+    before, total = max(kernel - stride, 0) // 2, max(kernel - stride, 0)
+    return F.pad(maps, (before, total - before, before, total - before)) if total else maps
+
+
+class ConvNorm(nn.Module):
+    """A standardised convolution and its GroupNorm."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = StdConv(inputs, outputs, kernel, stride)
+        self.norm = nn.GroupNorm(GROUPS, outputs, eps=1e-6)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return (B, outputs, H / stride, W / stride)."""
+        return self.norm(self.conv(maps))
+
+
+class ResidualUnit(nn.Module):
+    """Bottleneck: 1x1, 3x3, 1x1 convolutions and a shortcut; the last norm starts at zero."""
+
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__()
+        outputs = 4 * width
+        self.downsample = ConvNorm(inputs, outputs, 1, stride) if inputs != outputs or stride != 1 else None
+        self.conv1, self.norm1 = StdConv(inputs, width, 1), nn.GroupNorm(GROUPS, width, eps=1e-6)
+        self.conv2, self.norm2 = StdConv(width, width, 3, stride), nn.GroupNorm(GROUPS, width, eps=1e-6)
+        self.conv3, self.norm3 = StdConv(width, outputs, 1), nn.GroupNorm(GROUPS, outputs, eps=1e-6)
+        nn.init.zeros_(self.norm3.weight)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return (B, 4 width, H / stride, W / stride)."""
+        shortcut = maps if self.downsample is None else self.downsample(maps)
+        maps = F.relu(self.norm1(self.conv1(maps)))
+        maps = F.relu(self.norm2(self.conv2(maps)))
+        return F.relu(shortcut + self.norm3(self.conv3(maps)))
+
+
+class Stage(nn.Module):
+    """Residual units at one resolution; the first one changes it."""
+
+    def __init__(self, inputs: int, width: int, depth: int, stride: int) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(
+            *(ResidualUnit(4 * width if i else inputs, width, 1 if i else stride) for i in range(depth))
+        )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return (B, 4 width, H / stride, W / stride)."""
+        return self.blocks(maps)
+
+
+class ResNet(nn.Module):
+    """The hybrid's feature extractor (sec. 3.1 and 4.1): GroupNorm, standardised convolutions, no classifier.
+
+    The picture is halved by the root, by its max-pooling and by every stage but the first; parameter names are timm's.
+    """
+
+    def __init__(self, in_channels: int, depths: tuple[int, ...], width: int) -> None:
+        super().__init__()
+        self.stem = ConvNorm(in_channels, width, 7, 2)
+        widths = [width << i for i in range(len(depths))]
+        inputs = [width, *(4 * w for w in widths)]
+        self.stages = nn.Sequential(
+            *(Stage(inputs[i], widths[i], depth, 2 if i else 1) for i, depth in enumerate(depths))
+        )
+        self.num_features = 4 * widths[-1]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return maps (B, num_features, H / stride, W / stride) of images (B, C, H, W)."""
+        root = F.relu(self.stem(images))
+        return self.stages(F.max_pool2d(_pad_same(root, 3, 2), 3, 2))  # zeros pad as well as -inf: root >= 0

@@ -1,0 +1,118 @@
+"""Where and in which number format a run computes: asked for, or found out by asking the machine."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ..config import RunConfig
+from ..errors import ConfigError
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+COMPILE_PAYS_AFTER = 300.0
+"""seconds of training below which a compilation cannot win back its own time"""
+SHARED_FROM = 2e8
+"""operations of one matrix product below which waking a second thread costs more than it saves"""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided at the start of a run; stored with it, so that it goes on with the same bits."""
+
+    device: str
+    precision: str
+    compile: bool
+    threads: int
+    reasons: tuple[str, ...]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type the model computes in."""
+        return DTYPES[self.precision]
+
+
+def choose_device(wanted: str) -> str:
+    """Return `wanted`, or for "auto" the fastest device there is.
+
+    Raises:
+        ConfigError: `wanted` is not there.
+    """
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if wanted == "auto":
+        return next(name for name, found in there.items() if found)
+    if not there[wanted]:
+        found = ", ".join(name for name, present in there.items() if present)
+        raise ConfigError(f"{wanted} is not available", where="train.device", fix=f"Here: {found}")
+    return wanted
+
+
+def computes_in_bf16(device: str) -> bool:
+    """Return whether the processor multiplies bfloat16 natively, not by emulation."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device == "cpu":
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return False
+
+
+def decide(run: RunConfig) -> Decision:
+    """Return device, precision and threads; compilation by `auto` is decided later, by measuring."""
+    config = run.train
+    device = choose_device(config.device)
+    native = computes_in_bf16(device)
+    precision = config.precision if config.precision != "auto" else ("bf16" if native else "fp32")
+    why = "asked for" if config.precision != "auto" else ("native here" if native else "bf16 is not native here")
+    threads = config.threads or choose_threads(run)
+    reasons = (f"device {device}, {threads} thread{'s' * (threads > 1)}", f"precision {precision} ({why})")
+    return Decision(device, precision, config.compile == "on", threads, reasons)
+
+
+def choose_threads(run: RunConfig) -> int:
+    """Return 1 for models whose operations are too short to share out, else the number of cores."""
+    rows, columns = run.model.grid
+    tokens = run.train.batch_size // run.train.shards * (rows * columns + 1)
+    return 1 if 2 * tokens * run.model.dim * run.model.mlp_dim < SHARED_FROM else torch.get_num_threads()
+
+
+def compile_pays(model: nn.Module, work: Callable[[Callable], None], device: str, steps: int) -> tuple[bool, str]:
+    """Measure eager against compiled and return (use the compiled one, why).
+
+    Args:
+        work: does a forward and backward pass with the callable it is given, and leaves no trace.
+        steps: how many such passes the run will do.
+    """
+    eager = _seconds(lambda: work(model), device)
+    if eager * steps < COMPILE_PAYS_AFTER:
+        return False, f"not compiled: about {eager * steps:.0f} s of training cannot pay for it"
+    began = time.perf_counter()
+    try:
+        compiled = torch.compile(copy.deepcopy(model))
+        work(compiled)
+    except Exception as error:  # a missing compiler must not stop a run that can go without
+        return False, f"not compiled: {type(error).__name__} while compiling"
+    spent = time.perf_counter() - began
+    fast = _seconds(lambda: work(compiled), device)
+    gain = (eager - fast) * steps - spent
+    measured = f"{eager * 1e3:.0f} ms a step eager, {fast * 1e3:.0f} ms compiled, {spent:.0f} s to compile"
+    return gain > 0, ("compiled: " if gain > 0 else "not compiled: ") + measured
+
+
+def _seconds(work: Callable[[], None], device: str, repeats: int = 3) -> float:
+    def once() -> float:
+        began = time.perf_counter()
+        work()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - began
+
+    once()
+    return min(once() for _ in range(repeats))

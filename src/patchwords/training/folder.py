@@ -1,0 +1,130 @@
+"""A run's folder: who may write in it, which run it belongs to, and what was decided for it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .. import files
+from ..config import RunConfig
+from ..errors import CheckpointError, ConfigError, WriteError
+from ..overrides import from_dict, to_dict, to_yaml
+
+CONFIG, DATA, ENVIRONMENT, METRICS, EVALUATION = "config.yaml", "data.json", "env.json", "metrics.jsonl", "eval.json"
+REJECTED = "rejected.jsonl"
+
+WITHOUT_EFFECT = {"data.workers", "data.memory_limit_mb", "train.save_seconds", "train.tensorboard", "train.device"}
+"""settings that may differ when a run goes on, because its result does not depend on them"""
+
+
+@contextlib.contextmanager
+def locked(out: Path) -> Iterator[Path]:
+    """Make the folder of a run, hold it for this process, and clear what an interrupted writer left in it.
+
+    Raises:
+        WriteError: another process trains in it, or it cannot be made. ConfigError: it holds something else.
+    """
+    with files.faults_named(out, "write"):
+        if out.is_dir() and not (out / CONFIG).exists() and any(not p.name.startswith(".") for p in out.iterdir()):
+            raise ConfigError("is not empty and not a run folder", where=str(out), fix="Give another --out")
+        out.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(out / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
+            raise WriteError(
+                f"is in use by process {holder}", where=str(out), fix="Wait for it, stop it, or give another --out"
+            ) from None
+        with files.faults_named(out / ".lock", "write"):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        files.remove_temporaries(out)
+        yield out
+    finally:
+        os.close(descriptor)
+
+
+def read_config(out: Path) -> RunConfig | None:
+    """Return the settings of the run in `out`, or None when there is no run yet.
+
+    Raises:
+        CheckpointError: config.yaml is damaged.
+    """
+    path = out / CONFIG
+    if not path.exists():
+        return None
+    try:
+        values = yaml.safe_load(files.read_bytes(path))
+        return from_dict(values)
+    except (yaml.YAMLError, ConfigError, AttributeError, TypeError, UnicodeDecodeError) as error:
+        detail = error.line() if isinstance(error, ConfigError) else "is not valid YAML"
+        raise CheckpointError(detail, where=str(path), fix="Restore it, or give another --out") from error
+
+
+def require_same_run(out: Path, stored: RunConfig, wanted: RunConfig) -> None:
+    """Raise ConfigError when `wanted` would give another result than the run in `out` was started with."""
+    before, after = _flat(stored), _flat(wanted)
+    changed = [name for name in before if before[name] != after.get(name) and name not in WITHOUT_EFFECT]
+    if changed:
+        shown = ", ".join(f"{name} was {before[name]!r}, now {after[name]!r}" for name in changed[:3])
+        raise ConfigError(
+            f"belongs to another run: {shown}",
+            where=str(out),
+            fix="Give the same options to go on with it, or another --out",
+        )
+
+
+def _flat(run: RunConfig) -> dict[str, Any]:
+    return {f"{section}.{name}": value for section, named in to_dict(run).items() for name, value in named.items()}
+
+
+def write_start(out: Path, run: RunConfig, environment: dict[str, Any]) -> None:
+    """Write what decides a run, env.json before config.yaml: a folder with config.yaml has both."""
+    files.write_json(out / ENVIRONMENT, environment)
+    files.write_atomic(out / CONFIG, to_yaml(run))
+
+
+def describe_environment() -> dict[str, Any]:
+    """Return versions, machine and commit."""
+    packages = {}
+    for name in ("patchwords", "torch", "numpy", "pillow", "safetensors", "simplejpeg"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            packages[name] = metadata.version(name)
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "packages": packages,
+        "commit": _commit(),
+        "command": sys.argv,
+    }
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def _commit() -> str:
+    """Return the commit of a source checkout, "" for an installed package."""
+    here = Path(__file__).resolve().parent
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        command = ["git", "-C", str(here), "rev-parse", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+    return ""

@@ -1,0 +1,134 @@
+"""Which model and which settings suit a data set, with the reasons; everything here can be overridden."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from ..config import AugmentConfig, DataConfig, OptimizerConfig, RunConfig, ScheduleConfig, Size, TrainConfig
+from ..models.zoo import model_config
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the choice depends on."""
+
+    num_pictures: int
+    """in the training split"""
+    num_classes: int
+    size: Size
+    """median pixels (rows, columns)"""
+    uniform: bool
+    """all pictures have that size"""
+    channels: int
+    """1 when every picture is grey, else 3"""
+    device: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A complete run and one reason for each thing that was chosen."""
+
+    run: RunConfig
+    reasons: tuple[str, ...]
+
+
+def choose(facts: Facts, model: str = "") -> Choice:
+    """Return the run for a data set; `model` takes the place of the chosen one."""
+    longest = max(facts.size)
+    if longest <= 16:
+        choice = _tiny_pictures(facts, model)
+    elif longest <= 48:
+        choice = _small_pictures(facts, model)
+    else:
+        choice = _photographs(facts, model)
+    return choice
+
+
+def _data(facts: Facts, size: Size) -> DataConfig:
+    half = (0.5,) * facts.channels
+    return DataConfig(image_size=size, channels=facts.channels, mean=half, std=half)
+
+
+def _model(facts: Facts, name: str, size: Size, **options):
+    return model_config(
+        name, image_size=size, in_channels=facts.channels, num_classes=facts.num_classes, **options
+    )
+
+
+def _epochs(facts: Facts, samples: int, low: int, high: int) -> int:
+    """Return the epochs that show about `samples` pictures, within bounds."""
+    return max(low, min(high, round(samples / max(facts.num_pictures, 1))))
+
+
+def _tiny_pictures(facts: Facts, name: str) -> Choice:
+    """Digits and icons: pictures are used as they are, in patches of 2 pixels."""
+    size = tuple(side + side % 2 for side in facts.size)
+    chosen = name or "vit_digits"
+    epochs = _epochs(facts, 110_000, 5, 300)
+    run = RunConfig(
+        model=_model(facts, chosen, size),
+        data=dataclasses.replace(_data(facts, size), resize="squash"),
+        augment=AugmentConfig(crop="shift", shift=1),
+        optimizer=OptimizerConfig(name="adamw", lr=2e-3, weight_decay=0.05),
+        schedule=ScheduleConfig(name="cosine", warmup_epochs=min(5.0, epochs / 10)),
+        train=TrainConfig(
+            epochs=epochs, batch_size=64, label_smoothing=0.1, ema_decay=0.99, eval_epochs=max(1.0, epochs // 10)
+        ),
+    )
+    return Choice(run, _reasons(facts, chosen, size, run, "tiny pictures: no mirroring, which would change a digit"))
+
+
+def _small_pictures(facts: Facts, name: str) -> Choice:
+    """Pictures of about 32 pixels: the recipe that reached most on CIFAR-10 in 30 minutes of two cores."""
+    size = tuple(-(-side // 4) * 4 for side in facts.size)
+    chosen = name or "vit_mini_patch4_32"
+    epochs = _epochs(facts, 900_000, 10, 200)
+    run = RunConfig(
+        model=_model(facts, chosen, size),
+        data=dataclasses.replace(_data(facts, size), resize="squash"),
+        augment=AugmentConfig(crop="shift", shift=4, flip=True),
+        optimizer=OptimizerConfig(name="muon", lr=2e-3, muon_lr=0.02, weight_decay=0.05),
+        schedule=ScheduleConfig(name="linear", warmup_epochs=1.0),
+        train=TrainConfig(epochs=epochs, batch_size=128, label_smoothing=0.1, ema_decay=0.999),
+    )
+    return Choice(run, _reasons(facts, chosen, size, run, "small pictures: moved by up to 4 pixels and mirrored"))
+
+
+def _photographs(facts: Facts, name: str) -> Choice:
+    """Photographs: patches of 16, the model as large as the number of pictures and the device allow."""
+    if max(facts.size) <= 96:
+        size, default = (64, 64), "vit_tiny_patch8_64"
+    elif facts.device == "cpu":
+        size, default = (224, 224) if facts.num_pictures > 20_000 else (160, 160), "vit_tiny_patch16_224"
+    else:
+        size, default = (224, 224), "vit_small_patch16_224" if facts.num_pictures > 50_000 else "vit_tiny_patch16_224"
+    chosen = name or default
+    epochs = _epochs(facts, 3_000_000 if facts.device != "cpu" else 300_000, 30, 300)
+    few = facts.num_pictures < 100_000
+    run = RunConfig(
+        model=_model(facts, chosen, size, drop_path=0.1 if few else 0.0),
+        data=_data(facts, size),
+        augment=AugmentConfig(
+            crop="random_resized", crop_scale=(0.25, 1.0), flip=True, randaugment_layers=2,
+            randaugment_magnitude=10, mixup=0.2 if few else 0.0,
+        ),
+        optimizer=OptimizerConfig(name="muon", lr=1e-3, muon_lr=0.02, weight_decay=0.05),
+        schedule=ScheduleConfig(name="cosine", warmup_epochs=min(5.0, epochs / 10)),
+        train=TrainConfig(epochs=epochs, batch_size=64, label_smoothing=0.1, ema_decay=0.999),
+    )
+    return Choice(run, _reasons(facts, chosen, size, run, "photographs: random crops, mirrored, RandAugment(2, 10)"))
+
+
+def _reasons(facts: Facts, name: str, size: Size, run: RunConfig, augmentation: str) -> tuple[str, ...]:
+    same = "all" if facts.uniform else "about"
+    grey = ", grey" if facts.channels == 1 else ""
+    patch = run.model.patch_size
+    return (
+        f"model {name}: {run.model.grid[0]}x{run.model.grid[1]} patches of {patch[0]}x{patch[1]} pixels, because the "
+        f"pictures are {same} {facts.size[0]}x{facts.size[1]}{grey}",
+        f"pictures at {size[0]}x{size[1]}",
+        f"{run.train.epochs:g} epochs of {facts.num_pictures} pictures in batches of {run.train.batch_size}, "
+        f"{run.optimizer.name}",
+        augmentation,
+    )

@@ -1,0 +1,322 @@
+"""Set-up of a run: everything that is decided, read and built before the first step."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .. import checkpoint, files
+from ..config import RunConfig
+from ..data.augment import Augment
+from ..data.evaluation import Labelled, open_labelled
+from ..data.loader import Batch, Loader, MemoryLoader, StreamLoader
+from ..data.manifest import Manifest, Pictures, load_pixels, make_manifest
+from ..data.mixing import Mixer
+from ..data.plan import Plan
+from ..data.sources import open_source
+from ..data.survey import survey
+from ..errors import CheckpointError, ConfigError
+from ..models import build
+from ..overrides import parse_settings, to_yaml
+from ..preprocess import Preprocess
+from ..progress import Progress
+from ..randomness import derived_seed
+from . import folder
+from .device import Decision, choose_device, compile_pays, decide
+from .recipe import Facts
+from .request import Request, reapply, resolve
+from .step import Shard, TrainState, weighted_loss
+
+
+@dataclass
+class Job:
+    """A run that is set up: what a step needs, and what it is measured and saved with."""
+
+    run: RunConfig
+    out: Path
+    decision: Decision
+    manifest: Manifest
+    preprocess: Preprocess
+    pictures: Pictures
+    pixels: Tensor | None
+    """every picture of the manifest as evaluation sees it, when they fit in memory"""
+    loader: Loader
+    mixer: Mixer
+    state: TrainState
+    log_length: int = 0
+    """bytes of metrics.jsonl that belong to the steps already taken"""
+    _evaluation_model: nn.Module | None = field(default=None, repr=False)
+    _clock: tuple[int, float] = (0, 0.0)
+    _speed: float = 0.0
+
+    @property
+    def config_hash(self) -> str:
+        """sha256 of the settings that decide the result."""
+        return hashlib.sha256(to_yaml(self.run).encode()).hexdigest()
+
+    @property
+    def loader_steps_per_epoch(self) -> float:
+        """Steps in which every training picture is seen once; need not be whole."""
+        return self.loader.plan.steps_per_epoch
+
+    @property
+    def epoch(self) -> float:
+        """Epochs done."""
+        return self.state.step / self.loader_steps_per_epoch
+
+    @property
+    def epochs(self) -> float:
+        """Epochs in all."""
+        return self.state.steps / self.loader_steps_per_epoch
+
+    def has(self, split: str) -> bool:
+        """Return whether a split has pictures."""
+        return len(self.manifest.split(split)) > 0
+
+    def speed(self, step: int) -> float:
+        """Return training pictures per second since the call before."""
+        (before, began), now = self._clock, time.monotonic()
+        if now - began >= 1.0 or not began:
+            self._clock = (step, now)
+            if began:
+                self._speed = (step - before) * self.run.train.batch_size / (now - began)
+        return self._speed
+
+    def shards(self, batch: Batch) -> list[Shard]:
+        """Cut a batch into its virtual shards: mixed, normalised, on the device, in the compute type."""
+        parts = []
+        size = self.run.train.batch_size // self.run.train.shards
+        for index in range(self.run.train.shards):
+            cut = slice(index * size, (index + 1) * size)
+            images, labels, weights = (
+                tensor[cut].to(self.decision.device, non_blocking=True)
+                for tensor in (batch.images, batch.labels, batch.weights)
+            )
+            images, targets = self.mixer(images, labels, step=self.state.step, shard=index, weights=weights)
+            images = self.preprocess.normalize(images).to(self.decision.dtype)
+            parts.append(Shard(images, targets, weights))
+        return parts
+
+    def names(self, batch: Batch) -> list[str]:
+        """Return the files of a batch."""
+        train = self.manifest.split("train")
+        return [self.manifest.pictures[train[i]].path for i in batch.ids.tolist()]
+
+    def averaged_state(self) -> dict[str, Tensor]:
+        """Return the float32 state_dict of the model one ships: averaged weights, and buffers as they are."""
+        buffers = {name: tensor for name, tensor in self.state.model.state_dict().items()}
+        return buffers | self.state.averaged()
+
+    def evaluation_model(self, dtype: torch.dtype) -> nn.Module:
+        """Return a model in evaluation mode that holds the averaged weights in `dtype`."""
+        if self._evaluation_model is None:
+            self._evaluation_model = copy.deepcopy(self.state.model).eval()
+        model = self._evaluation_model.to(dtype)
+        model.load_state_dict(self.averaged_state())
+        return model
+
+    def labelled(self, split: str) -> Labelled:
+        """Return the pictures of a split with their labels, from memory when they are there."""
+        chosen = open_labelled(self.manifest, self.pictures, self.preprocess, self.manifest.classes, split)
+        if self.pixels is None:
+            return chosen
+        here = self.pixels[torch.from_numpy(self.manifest.split(split))]
+        return replace(chosen, batches=here.split)
+
+    def close(self) -> None:
+        """Stop the loader's threads."""
+        self.loader.close()
+
+
+def set_up(request: Request, out: Path) -> Job:
+    """Return the Job for `request` in `out`: a new run, or the one that is there where it stopped.
+
+    Raises:
+        ConfigError, DataError, MissingError, CheckpointError: as the parts do.
+    """
+    run, manifest, decision = open_run(request, out)
+    preprocess = Preprocess.from_data(run.data)
+    pictures = Pictures(open_source(run.data.source), manifest)
+    pixels = None
+    if in_memory(run, manifest):
+        pixels = load_pixels(pictures, preprocess, run.data.workers, progress("reading"))
+    plan = Plan(run.train.seed, len(manifest.split("train")), run.train.batch_size)
+    loader = build_loader(run, pictures, pixels, plan, preprocess, rejected_to(out))
+    mixer = Mixer(run.augment, len(manifest.classes), run.train.label_smoothing, run.train.seed)
+    state = build_state(run, decision, plan)
+    job = Job(run, out, decision, manifest, preprocess, pictures, pixels, loader, mixer, state)
+    resume(job)
+    return job
+
+
+def build_state(run: RunConfig, decision: Decision, plan: Plan) -> TrainState:
+    """Return the state before the first step: initial weights drawn from the seed."""
+    torch.set_num_threads(decision.threads)
+    torch.manual_seed(derived_seed(run.train.seed, "init"))
+    model = build(run.model).to(decision.device).train()
+    if run.train.checkpoint_activations:
+        model.set_checkpointing(True)
+    state = TrainState(model, run, *count_steps(run, plan), decision.dtype)
+    if decision.compile:
+        state.forward = torch.compile(model)
+    return state
+
+
+def in_memory(run: RunConfig, manifest: Manifest) -> bool:
+    """Return whether all pictures are kept as uint8: they fit, and no crop is cut out before they are resized."""
+    rows, columns = run.data.image_size
+    megabytes = len(manifest) * rows * columns * run.data.channels / 2**20
+    return run.augment.crop != "random_resized" and megabytes <= run.data.memory_limit_mb
+
+
+def open_run(request: Request, out: Path) -> tuple[RunConfig, Manifest, Decision]:
+    """Return settings, pictures and decisions: read from `out` when a run is there, else chosen and written."""
+    stored = folder.read_config(out)
+    if stored is None:
+        return start_run(request, out)
+    folder.require_same_run(out, stored, reapply(request, stored))
+    environment = files.read_json(out / folder.ENVIRONMENT)
+    decision = Decision(**environment["decision"])
+    versions = folder.describe_environment()["packages"]
+    if versions != environment["packages"]:
+        say("note: package versions changed since this run started; its bits may differ from an uninterrupted one")
+    return stored, Manifest.from_json(files.read_json(out / folder.DATA)), decision
+
+
+def start_run(request: Request, out: Path) -> tuple[RunConfig, Manifest, Decision]:
+    """Choose everything for a new run, say what and why, and write it down."""
+    if not request.data:
+        raise ConfigError("no data set was given", where="patchwords train", fix="Name a folder, or digits, or cifar10")
+    source = open_source(request.data)
+    looked = survey(source)
+    device = choose_device(parse_settings(request.settings).get("train", {}).get("device", "auto"))
+    facts = Facts(looked.num_train, looked.num_classes, looked.size, looked.uniform, looked.channels, device)
+    choice = resolve(request, facts)
+    run = replace(choice.run, data=replace(choice.run.data, source=request.data))
+    manifest = make_manifest(source, run.data, progress("checking"))
+    run = replace(run, model=replace(run.model, num_classes=len(manifest.classes)))
+    decision = decide(run)
+    torch.set_num_threads(decision.threads)
+    if run.train.compile == "auto":
+        decision = measure_compile(run, decision, len(manifest.split("train")))
+    counts = ", ".join(f"{len(manifest.split(s))} {s}" for s in ("train", "val", "test") if len(manifest.split(s)))
+    say(f"data      {len(manifest)} pictures in {len(manifest.classes)} classes: {counts}")
+    if manifest.rejected:
+        say(f"          {len(manifest.rejected)} files cannot be used; see {out / folder.REJECTED}")
+    for reason in (*choice.reasons, ", ".join(decision.reasons)):
+        say(f"chose     {reason}")
+    rows = [files.json_line({"path": rejected.path, "reason": rejected.reason}) for rejected in manifest.rejected]
+    files.write_atomic(out / folder.REJECTED, "".join(f"{row}\n" for row in rows))
+    files.write_json(out / folder.DATA, manifest.to_json())
+    folder.write_start(out, run, folder.describe_environment() | {"decision": asdict(decision)})
+    return run, manifest, decision
+
+
+def build_loader(
+    run: RunConfig,
+    pictures: Pictures,
+    pixels: Tensor | None,
+    plan: Plan,
+    preprocess: Preprocess,
+    on_rejected: Callable[[str, str], None],
+) -> Loader:
+    """Return the training batches: from memory when the pictures are there, else decoded when they are due."""
+    train = pictures.manifest.split("train")
+    labels = torch.from_numpy(pictures.manifest.labels[train])
+    augment = Augment(run.augment, run.train.seed)
+    if pixels is not None:
+        return MemoryLoader(pixels[torch.from_numpy(train)], labels, plan, augment)
+    paths = [pictures.manifest.pictures[i].path for i in train.tolist()]
+    workers = run.data.workers
+    return StreamLoader(
+        pictures, train.tolist(), paths, labels, plan, preprocess, augment, workers=workers, on_rejected=on_rejected
+    )
+
+
+def count_steps(run: RunConfig, plan: Plan) -> tuple[int, int]:
+    """Return (steps of the run, steps of its warm-up); the only place where epochs become steps."""
+    steps = run.train.steps or round(run.train.epochs * plan.steps_per_epoch)
+    warmup = run.schedule.warmup_steps or round(run.schedule.warmup_epochs * plan.steps_per_epoch)
+    if steps < 1:
+        raise ConfigError(f"{run.train.epochs:g} epochs are not one step", where="train.epochs", fix="Give more")
+    return steps, min(warmup, steps - 1)
+
+
+def measure_compile(run: RunConfig, decision: Decision, num_train: int) -> Decision:
+    """Return `decision` with compilation on or off, as steps of this very model show."""
+    plan = Plan(run.train.seed, num_train, run.train.batch_size)
+    model = build(run.model).to(decision.device, decision.dtype).train()
+    size = run.train.batch_size // run.train.shards
+    shape = (size, run.model.in_channels, *run.model.image_size)
+    images = torch.zeros(shape, device=decision.device, dtype=decision.dtype)
+    targets = torch.full((size, run.model.num_classes), 1.0 / run.model.num_classes, device=decision.device)
+    shard = Shard(images, targets, torch.ones(size, device=decision.device))
+
+    def work(forward: Callable[[Tensor], Any]) -> None:
+        torch.autograd.grad(weighted_loss(forward(shard.images), shard), list(model.parameters()), allow_unused=True)
+
+    pays, reason = compile_pays(model, work, decision.device, count_steps(run, plan)[0] * run.train.shards)
+    return replace(decision, compile=pays, reasons=(*decision.reasons, reason))
+
+
+def resume(job: Job) -> None:
+    """Put back the newest saved state, when there is one, and say so."""
+    saved = checkpoint.load_state(job.out)
+    if saved is None:
+        return
+    for name, own in (("config", job.config_hash), ("data", job.manifest.hash)):
+        if saved.meta.get(name) != own:
+            raise CheckpointError(
+                f"was saved with another {name}", where=str(checkpoint.state_folder(job.out, saved.step)),
+                fix="Restore config.yaml and data.json, or give another --out",
+            )
+    length = saved.meta["log_length"]
+    log = job.out / folder.METRICS
+    if not log.exists() or log.stat().st_size < length:
+        raise CheckpointError("is shorter than when the state was saved", where=str(log), fix="Restore it")
+    job.state.load_tensors(saved.tensors, saved.step)
+    job.log_length = length
+    done = saved.step == job.state.steps
+    say("this run is finished" if done else f"going on  after step {saved.step} of {job.state.steps}")
+
+
+def rejected_to(out: Path) -> Callable[[str, str], None]:
+    """Return a function that notes a picture which broke while training in rejected.jsonl."""
+
+    def note(path: str, reason: str) -> None:
+        ledger = out / folder.REJECTED
+        line = files.json_line({"path": path, "reason": reason})
+        known = files.read_bytes(ledger).decode() if ledger.exists() else ""
+        if line not in known.splitlines():
+            files.write_atomic(ledger, known + line + "\n")
+            say(f"warning: {path}: {reason}; it is left out")
+
+    return note
+
+
+def progress(label: str) -> Callable[[int, int], None]:
+    """Return a callback (done, total) that shows progress of a long reading."""
+    shown: list[Progress] = []
+
+    def update(done: int, total: int) -> None:
+        if not shown:
+            shown.append(Progress(label, total))
+        shown[0].update(done)
+        if done >= total:
+            shown[0].close()
+
+    return update
+
+
+def say(line: str) -> None:
+    """Print a line about the run on standard error."""
+    print(line, file=sys.stderr, flush=True)

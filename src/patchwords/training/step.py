@@ -1,0 +1,190 @@
+"""One optimizer step: gradients of the virtual shards in a fixed order, a check, a move, an average."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..config import RunConfig
+from ..errors import CheckpointError, NonFiniteError
+from ..randomness import derived_seed
+from . import optim
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A fixed part of a batch, ready for the model."""
+
+    images: Tensor
+    """(picture, channel, row, column) normalised, in the compute type"""
+    targets: Tensor
+    """(picture, class) probabilities, float32"""
+    weights: Tensor
+    """(picture,) float32: 0 for a picture that could not be read"""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step measured."""
+
+    loss: float
+    grad_norm: float
+    lr: float
+
+
+class TrainState:
+    """Everything a step reads and changes; saved whole, so that a run goes on where it stopped.
+
+    `weights` are float32 and are what the optimizer moves. When the model computes in bfloat16 it holds a
+    rounded copy of them; otherwise they are the model's own parameters.
+    """
+
+    def __init__(self, model: nn.Module, run: RunConfig, steps: int, warmup_steps: int, dtype: torch.dtype) -> None:
+        self.weights = {n: p.detach().clone().requires_grad_() for n, p in model.named_parameters() if p.requires_grad}
+        self.model = model.to(dtype)
+        self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        self.ema = {n: w.detach().clone() for n, w in self.weights.items()} if run.train.ema_decay else {}
+        no_weight_decay = model.no_weight_decay() if hasattr(model, "no_weight_decay") else set()
+        self.optimizers = optim.build_optimizers(run.optimizer, self.weights, no_weight_decay)
+        self.forward: Callable[[Tensor], Any] = model
+        self.run, self.steps, self.warmup_steps, self.dtype = run, steps, warmup_steps, dtype
+        self.step = 0
+        if dtype == torch.float32:  # one storage for both: nothing to copy after a step
+            for name, parameter in self.parameters.items():
+                parameter.data = self.weights[name].data
+
+    def averaged(self) -> dict[str, Tensor]:
+        """Return the weights to evaluate and ship: the moving average where there is one."""
+        return self.ema or self.weights
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the whole state as named tensors."""
+        parts = {
+            "weights": self.weights,
+            "ema": self.ema,
+            "optimizer": optim.optimizer_tensors(self.optimizers, self.weights),
+        }
+        return {f"{part}/{name}": tensor.detach() for part, named in parts.items() for name, tensor in named.items()}
+
+    @torch.no_grad()
+    def load_tensors(self, tensors: dict[str, Tensor], step: int) -> None:
+        """Put back what `tensors` returned after `step` steps.
+
+        Raises:
+            CheckpointError: a tensor is missing or has another shape; names it.
+        """
+        for part, named in (("weights", self.weights), ("ema", self.ema)):
+            for name, own in named.items():
+                saved = tensors.get(f"{part}/{name}")
+                if saved is None or saved.shape != own.shape:
+                    raise CheckpointError(f"lacks {part}/{name} of shape {tuple(own.shape)}", where="state")
+                own.copy_(saved)
+        optimizer = {n.removeprefix("optimizer/"): t for n, t in tensors.items() if n.startswith("optimizer/")}
+        held = {n.rpartition("/")[0] for n in optimizer}
+        if step and held != self.weights.keys():
+            missing = sorted(self.weights.keys() ^ held)[0]
+            raise CheckpointError(f"lacks the optimizer's entries for {missing}", where="state")
+        optim.load_optimizer_tensors(self.optimizers, self.weights, optimizer)
+        self.step = step
+        self.round_weights()
+
+    @torch.no_grad()
+    def round_weights(self) -> None:
+        """Copy the float32 weights into the model when it computes in another type."""
+        if self.dtype != torch.float32:
+            torch._foreach_copy_(list(self.parameters.values()), [self.weights[n] for n in self.parameters])
+
+
+def train_step(state: TrainState, shards: list[Shard], names: Callable[[], list[str]]) -> StepResult:
+    """Take one step, or raise and change nothing.
+
+    Args:
+        shards: the batch, cut into its virtual shards.
+        names: called on failure for the files of the batch.
+
+    Raises:
+        NonFiniteError: the loss or a gradient is not a finite number; names step, weight and files.
+    """
+    loss = accumulate_gradients(state, shards)
+    grad_norm = clip_gradients(state)
+    if not (math.isfinite(loss) and math.isfinite(grad_norm)):
+        raise _non_finite(state, loss, names())
+    factor = optim.schedule_factor(state.run.schedule, state.step, state.steps, state.warmup_steps)
+    optim.set_learning_rate(state.optimizers, factor)
+    for optimizer in state.optimizers:
+        optimizer.step()
+    state.step += 1
+    state.round_weights()
+    update_average(state)
+    return StepResult(loss, grad_norm, factor * state.run.optimizer.lr)
+
+
+def accumulate_gradients(state: TrainState, shards: list[Shard]) -> float:
+    """Leave in every weight's `.grad` the gradient of the batch's mean loss; return that loss.
+
+    Each shard is computed on its own, with dropout drawn from (seed, step, shard), and the shards are added
+    first to last: the bits do not depend on how the shards are spread over devices or time.
+    """
+    total = sum(shard.weights.sum() for shard in shards).clamp_min(1.0)
+    loss = torch.zeros((), device=shards[0].images.device)
+    for weight in state.weights.values():
+        weight.grad = None
+    for index, shard in enumerate(shards):
+        torch.manual_seed(derived_seed(state.run.train.seed, "forward", state.step, index))
+        shard_loss = weighted_loss(state.forward(shard.images), shard) / total
+        gradients = torch.autograd.grad(shard_loss, list(state.parameters.values()))
+        _add_gradients(state, gradients)
+        loss += shard_loss.detach()
+    return loss.item()
+
+
+def _add_gradients(state: TrainState, gradients: tuple[Tensor, ...]) -> None:
+    weights = [state.weights[name] for name in state.parameters]
+    if weights[0].grad is None:
+        for weight, gradient in zip(weights, gradients, strict=True):
+            weight.grad = gradient.float()
+    else:
+        torch._foreach_add_([weight.grad for weight in weights], [gradient.float() for gradient in gradients])
+
+
+def weighted_loss(logits: Tensor | tuple[Tensor, ...], shard: Shard) -> Tensor:
+    """Return the summed cross-entropy of a shard; a model with two heads is taught by both equally."""
+    if isinstance(logits, tuple):
+        return sum(weighted_loss(part, shard) for part in logits) / len(logits)
+    losses = F.cross_entropy(logits.float(), shard.targets, reduction="none")
+    return (losses * shard.weights).sum()
+
+
+def clip_gradients(state: TrainState) -> float:
+    """Scale the gradient to the configured norm and return its norm before."""
+    gradients = [weight.grad for weight in state.weights.values()]
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))).item()
+    limit = state.run.optimizer.clip_norm
+    if limit and norm > limit:
+        torch._foreach_mul_(gradients, limit / (norm + 1e-6))
+    return norm
+
+
+@torch.no_grad()
+def update_average(state: TrainState) -> None:
+    """Move the averaged weights; the decay starts low so that the first random weights are soon forgotten."""
+    if state.ema:
+        decay = min(state.run.train.ema_decay, (1 + state.step) / (10 + state.step))
+        torch._foreach_lerp_(list(state.ema.values()), [state.weights[n] for n in state.ema], 1 - decay)
+
+
+def _non_finite(state: TrainState, loss: float, names: list[str]) -> NonFiniteError:
+    bad = [n for n, w in state.weights.items() if w.grad is not None and not torch.isfinite(w.grad).all()]
+    where = f"the gradient of {bad[0]}" if bad else "the loss"
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return NonFiniteError(
+        f"step {state.step}: {where} is not a finite number (loss {loss}); the step was not applied. Files: {shown}",
+        where="training",
+        fix="Lower --optimizer.lr, or use --train.precision fp32",
+    )

@@ -1,0 +1,157 @@
+"""Positions: each kind against a loop, and on grids other than the model's own."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from patchwords.config import POSITIONS, ViTConfig
+from patchwords.models import build, position
+
+from .families import alive, pictures
+
+BASE = ViTConfig(image_size=(8, 12), patch_size=(4, 4), dim=16, depth=2, num_heads=2, mlp_dim=24, num_classes=5)
+GRID = (3, 4)
+
+
+def with_position(kind, **changes):
+    return dataclasses.replace(BASE, position=kind, **changes)
+
+
+def test_sincos_against_a_loop():
+    table = position.sincos(GRID, 16, torch.zeros(1, dtype=torch.float64))
+    for y in range(3):
+        for x in range(4):
+            frequencies = [10_000 ** -(k / 3) for k in range(4)]
+            wanted = [f(c * w) for c in (x, y) for f in (math.sin, math.cos) for w in frequencies]
+            np.testing.assert_allclose(table[y, x], wanted, atol=1e-14)
+
+
+def test_rotation_against_complex_numbers():
+    config = with_position("rope", num_heads=1, num_registers=2)
+    heads = torch.randn(2, 1, 3 + 12, 16, dtype=torch.float64)
+    turned = position.rotate(heads, position.rotation(GRID, config, heads))
+    assert torch.equal(turned[:, :, :3], heads[:, :, :3])
+    for y in range(3):
+        for x in range(4):
+            at = 3 + y * 4 + x
+            centres = [(y + 0.5) / 3 * 2 - 1, (x + 0.5) / 4 * 2 - 1]
+            angles = [2 * math.pi * c / 100 ** (k / 4) for c in centres for k in range(4)]
+            before = torch.complex(heads[:, 0, at, :8], heads[:, 0, at, 8:])
+            after = before * torch.polar(torch.ones(8, dtype=torch.float64), torch.tensor(angles, dtype=torch.float64))
+            torch.testing.assert_close(turned[:, 0, at], torch.cat([after.real, after.imag], -1), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("prefix", [0, 1, 3])
+def test_relative_index_against_a_loop(prefix):
+    index, rows = position.relative_index(GRID, prefix), position.relative_rows(GRID, prefix)
+    assert index.shape == (prefix + 12, prefix + 12)
+    names = {}
+    for query in range(prefix + 12):
+        for key in range(prefix + 12):
+            if query >= prefix and key >= prefix:
+                (y, x), (v, u) = divmod(query - prefix, 4), divmod(key - prefix, 4)
+                kind = (y - v, x - u)
+            else:
+                kind = ("prefix" if query < prefix else "patch", "prefix" if key < prefix else "patch")
+            names.setdefault(kind, set()).add(index[query, key].item())
+    assert all(len(numbers) == 1 for numbers in names.values())
+    assert sorted(n for numbers in names.values() for n in numbers) == list(range(rows))
+
+
+@pytest.mark.parametrize("kind", POSITIONS)
+def test_positions_tell_patches_apart_and_none_does_not(kind):
+    """Patches in another order: a set without positions (their pooled answer is the same), words with."""
+    model = alive(with_position(kind, pool="mean", class_token=False), torch.float64)
+    images = pictures(BASE, dtype=torch.float64)
+    mirrored = torch.cat([images[..., 8:], images[..., 4:8], images[..., :4]], dim=-1)
+    with torch.no_grad():
+        change = (model(mirrored) - model(images)).norm() / model(images).norm()
+    assert change < 1e-13 if kind == "none" else change > 1e-3
+
+
+@pytest.mark.parametrize("grid", [(2, 3), (4, 3), (5, 2), (1, 1)])
+def test_resampling(grid):
+    table = torch.randn(2, 3, 8, dtype=torch.float64)
+    stretched = position.resample(table, grid)
+    assert stretched.shape == (*grid, 8)
+    if grid == (2, 3):
+        assert stretched is table
+    constant = position.resample(torch.ones(2, 3, 1), grid)
+    torch.testing.assert_close(constant, torch.ones(*grid, 1))
+    assert position.resample(table.bfloat16(), grid).dtype == torch.bfloat16
+    transposed = position.resample(table.transpose(0, 1), grid[::-1]).transpose(0, 1)  # rows are not columns
+    torch.testing.assert_close(stretched, transposed, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("rows", [2, 5])
+def test_resampling_to_one_column_or_one_row(rows):
+    column = torch.randn(3, 1, 8, dtype=torch.float64)
+    wanted = position.resample(column.expand(-1, 6, -1), (rows, 6))[:, :1]
+    torch.testing.assert_close(position.resample(column, (rows, 1)), wanted, rtol=0, atol=1e-12)
+    flat = position.resample(column.transpose(0, 1), (1, rows)).transpose(0, 1)
+    torch.testing.assert_close(flat, wanted, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["sincos_2d", "rope", "none"])
+def test_computed_positions_at_another_size_are_those_of_a_model_of_that_size(kind):
+    model = alive(with_position(kind))
+    other = build(with_position(kind, image_size=(16, 8))).eval()
+    other.load_state_dict(model.state_dict())
+    images = torch.randn(2, 3, 16, 8)
+    with torch.no_grad():
+        assert torch.equal(model(images), other(images))
+
+
+@pytest.mark.parametrize("kind", ["learned", "learned_2d", "relative"])
+def test_learned_positions_at_another_size_are_the_resampled_ones(kind):
+    model = alive(with_position(kind))
+    other = build(with_position(kind, image_size=(16, 8))).eval()
+    weights = model.state_dict()
+    if kind == "learned":
+        patches = position.resample(weights["pos_embed"][0, 1:].unflatten(0, (2, 3)), (4, 2))
+        weights["pos_embed"] = torch.cat([weights["pos_embed"][0, :1], patches.flatten(0, 1)])[None]
+    if kind == "learned_2d":
+        weights["pos_embed.rows"] = position.resample(weights["pos_embed.rows"][:, None], (4, 1))[:, 0]
+        weights["pos_embed.columns"] = position.resample(weights["pos_embed.columns"][:, None], (2, 1))[:, 0]
+    for name in [name for name in weights if "relative" in name]:
+        patches = position.resample(weights[name][:15].unflatten(0, (3, 5)), (7, 3)).flatten(0, 1)
+        weights[name] = torch.cat([patches, weights[name][15:]])
+    other.load_state_dict(weights)
+    images = torch.randn(2, 3, 16, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(model(images), other(images), rtol=0, atol=2e-7)
+
+
+def test_learned_2d_is_a_row_beside_a_column():
+    model = alive(with_position("learned_2d"))
+    table = model.pos_embed((2, 3))
+    for y in range(2):
+        for x in range(3):
+            assert torch.equal(table[y, x], torch.cat([model.pos_embed.rows[y], model.pos_embed.columns[x]]))
+
+
+@pytest.mark.parametrize("kind", POSITIONS)
+def test_left_out_patches_leave_the_others_where_they_are(kind):
+    """With patch dropout, what is kept attends as it does alone among the kept ones, at its own place."""
+    config = with_position(kind, patch_dropout=0.5, num_registers=1)
+    model, images = alive(config, torch.float64), pictures(config, dtype=torch.float64)
+    torch.manual_seed(5)
+    z, where = model.train().embed(images)
+    torch.manual_seed(5)
+    kept = model._draw_patches(torch.zeros(3, 8, 1))
+    assert z.shape[1] == kept.shape[1] == 2 + 3
+    assert torch.equal(kept[:, :2], torch.tensor([[0, 1]] * 3)) and (kept.diff(dim=1) > 0).all()
+    whole, everywhere = model.eval().embed(images)
+    with torch.no_grad():
+        for i in range(3):
+            assert torch.equal(z[i], whole[i, kept[i]])
+        record = {}
+        model.blocks[0](whole, everywhere, record)
+        model.blocks[0](z, where, kept_record := {})
+        for i in range(3):
+            scores = record["block00/attn/weights"][i][:, kept[i]][:, :, kept[i]]
+            wanted = scores / scores.sum(-1, keepdim=True)
+            torch.testing.assert_close(kept_record["block00/attn/weights"][i], wanted, rtol=0, atol=1e-13)
