@@ -50,7 +50,7 @@ def jpeg_reader(request, monkeypatch):
 
 LOSSLESS = {
     "png": ("PNG", {}),
-    "png interlaced by hand": ("PNG", {"compress_level": 0}),
+    "png stored": ("PNG", {"compress_level": 0}),
     "bmp": ("BMP", {}),
     "tiff": ("TIFF", {}),
     "tiff lzw": ("TIFF", {"compression": "tiff_lzw"}),
@@ -73,7 +73,14 @@ def test_lossless_formats_give_their_pixels(name, channels):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"progressive": True}, {"subsampling": 0}, {"subsampling": 1}, {"quality": 20, "optimize": True}, {"comment": b"x"}],
+    [
+        {},
+        {"progressive": True},
+        {"subsampling": 0},
+        {"subsampling": 1},
+        {"quality": 20, "optimize": True},
+        {"comment": b"x"},
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("mode", ["RGB", "L"])
@@ -110,7 +117,9 @@ SEEN = {
 def test_exif_orientation_turns_the_picture_upright(orientation, kind):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    data = saved(Image.fromarray(STORED).convert("RGB"), kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
+    data = saved(
+        Image.fromarray(STORED).convert("RGB"), kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {})
+    )
     np.testing.assert_array_equal(decode(data, 3)[..., 1], np.array(SEEN[orientation]) * 40)
     assert ("turned" in traits(data).odd) == (orientation != 1)
 
@@ -130,12 +139,21 @@ def test_damaged_exif_counts_as_upright(jpeg_reader):
     np.testing.assert_array_equal(decode(damaged, 3), decode(data, 3))
 
 
+def tiff_directory(rows: int, columns: int) -> bytes:
+    """Return the directory of a big-endian grey 16-bit TIFF whose pixels start at byte 8."""
+    tags = {256: columns, 257: rows, 258: 16, 259: 1, 262: 1, 273: 8, 277: 1, 278: rows, 279: rows * columns * 2}
+    entries = b"".join(struct.pack(">HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return struct.pack(">H", len(tags)) + entries + bytes(4)
+
+
 def test_sixteen_bits_are_scaled_not_clipped():
     ramp = (np.arange(256, dtype=np.uint16) * 257).reshape(16, 16)
     for kind in ("PNG", "TIFF"):
         data = saved(Image.fromarray(ramp), kind)
         np.testing.assert_array_equal(decode(data, 1)[..., 0], np.arange(256).reshape(16, 16))
         assert traits(data).odd == ("16-bit",)
+    motorola = b"MM\0*\0\0\2\x08" + ramp.astype(">u2").tobytes() + tiff_directory(16, 16)
+    np.testing.assert_array_equal(decode(motorola, 1)[..., 0], np.arange(256).reshape(16, 16))
     pgm = b"P5 16 16 65535\n" + ramp.astype(">u2").tobytes()
     np.testing.assert_array_equal(decode(pgm, 1)[..., 0], np.arange(256).reshape(16, 16))
     assert traits(pgm).odd == ("16-bit",)
@@ -269,7 +287,9 @@ def test_sizes_are_looked_at_before_anything_is_decoded():
         elif kind == "PPM":
             data = data.replace(b"16 16", b"10000 10000")
         elif kind == "WEBP":
-            data = bytearray(saved(Image.new("RGBA", (16, 16), (1, 2, 3, 4)), kind, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"))
+            data = bytearray(
+                saved(Image.new("RGBA", (16, 16), (1, 2, 3, 4)), kind, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0")
+            )
             assert data[12:16] == b"VP8X"
             data[24:30] = (9999).to_bytes(3, "little") * 2
         else:

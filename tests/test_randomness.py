@@ -99,7 +99,7 @@ def test_drawing_for_a_batch_takes_well_under_two_milliseconds():
     ids = np.arange(128)
     took = []
     for _ in range(20):
-        start = time.perf_counter()
+        start = time.process_time()
         uniform(0, "site", 0, ids, 16)
-        took.append(time.perf_counter() - start)
+        took.append(time.process_time() - start)
     assert min(took) < 2e-3

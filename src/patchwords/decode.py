@@ -95,6 +95,7 @@ _ENDINGS = {
 _FORMATS = ", ".join(_OPENERS)
 _SAVE_AGAIN = f"Save it again as one of {_FORMATS}, or remove it"
 _FETCH_AGAIN = "Fetch it again, or remove it"
+_SMALLER = "Make it smaller, or remove it"
 
 # Pillow warns of what the rule above decides (damaged EXIF, sizes); a result line must not be mixed with that.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -168,20 +169,26 @@ def decode(data: bytes, channels: int = 3, name: str = "") -> np.ndarray:
     try:
         kind = _format(data)
         pixels = _decode_jpeg(data) if kind == "JPEG" else _decode_pillow(_open(kind, data))
+        return _with_channels(pixels, channels)
     except _Refused as refusal:
         raise DataError(refusal.args[0], where=name, fix=refusal.args[1]) from None
     except MemoryError:
-        raise DataError("there is not enough memory to decode it", where=name, fix="Make it smaller") from None
+        raise DataError("there is not enough memory to decode it", where=name, fix=_SMALLER) from None
     except Exception as error:  # decoders raise nearly anything on damaged files
-        raise DataError(_reason(error), where=name, fix=_FETCH_AGAIN) from None
-    return _with_channels(pixels, channels)
+        what, fix = _refusal(error)
+        raise DataError(what, where=name, fix=fix) from None
 
 
-def _reason(error: Exception) -> str:
+def _refusal(error: Exception) -> tuple[str, str]:
+    """Return (what, fix) for what a decoder raised."""
     text = " ".join(str(error).split())
-    if re.search(r"truncated|unexpected end|not enough|broken data stream|EOF|ended|unpack requires", text, re.I):
-        return "the picture is damaged or cut short"
-    return f"the picture is damaged ({text[:100] or type(error).__name__})"
+    if isinstance(error, Image.DecompressionBombError):
+        size = re.search(r"\d{4,}", text)
+        stated = f"{int(size[0]) / 1e6:,.1f} million" if size else "too many"
+        return f"the picture states {stated} pixels, more than the limit of {MAX_PIXELS / 1e6:.1f} million", _SMALLER
+    if re.search(r"truncated|unexpected end|not enough|broken data stream|EOF|ended|unpack", text, re.I):
+        return "the picture is damaged or cut short", _FETCH_AGAIN
+    return f"the picture is damaged ({text[:100] or type(error).__name__})", _FETCH_AGAIN
 
 
 def _format(data: bytes) -> str:
@@ -189,7 +196,7 @@ def _format(data: bytes) -> str:
     if not data:
         raise _Refused("the file is empty (0 bytes)", _FETCH_AGAIN)
     if len(data) > MAX_BYTES:
-        raise _Refused(f"the file has {len(data):,} bytes, more than the limit of {MAX_BYTES:,}", "Make it smaller")
+        raise _Refused(f"the file has {len(data):,} bytes, more than the limit of {MAX_BYTES:,}", _SMALLER)
     head = data[:64]
     for name, signature in _SIGNATURES:
         if re.match(signature, head, re.S):
@@ -207,7 +214,7 @@ def _check_size(columns: int, rows: int) -> None:
     if columns * rows > MAX_PIXELS:
         size = f"{columns:,} x {rows:,} pixels ({columns * rows / 1e6:,.1f} million)"
         limit = f"{MAX_PIXELS / 1e6:.1f} million"
-        raise _Refused(f"the picture is {size}, more than the limit of {limit}", "Make it smaller, or remove it")
+        raise _Refused(f"the picture is {size}, more than the limit of {limit}", _SMALLER)
 
 
 def _open(kind: str, data: bytes) -> ImageFile.ImageFile:

@@ -43,4 +43,6 @@ def make_tree(tmp_path: Path) -> Callable[[dict[str, bytes]], str]:
 @pytest.fixture
 def small_set() -> dict[str, bytes]:
     """24 different pictures, two classes, no splits."""
-    return {f"{label}/{i:02d}.png": picture_bytes(100 * n + i) for n, label in enumerate(("cat", "dog")) for i in range(12)}
+    return {
+        f"{label}/{i:02d}.png": picture_bytes(100 * n + i) for n, label in enumerate(("cat", "dog")) for i in range(12)
+    }

@@ -64,13 +64,20 @@ def test_every_finding_is_named(make_tree, make_picture):
     assert not report.clean
 
 
+def test_accents_encoded_in_two_ways_are_twins(make_tree, make_picture):
+    files = {f"{name}/{i}.png": make_picture(ord(name[-1]) + i) for name in ("\u00e9", "e\u0301") for i in range(3)}
+    assert audited(make_tree(files)).case_twins == [["e\u0301", "\u00e9"]]
+
+
 def test_what_stops_training_is_said_and_not_raised(make_tree, make_picture, tmp_path):
     one = audited(make_tree({"cat/1.png": make_picture(1)}, "one"))
     assert "has one class only, cat" in one.stops and one.lines()[-1].startswith("training cannot start: ")
     (tmp_path / "empty").mkdir()
     assert "there are no pictures in it" in audited(str(tmp_path / "empty")).stops
     files = {f"train/{c}/{i}.png": make_picture(ord(c) * 10 + i) for c in "ab" for i in range(3)}
-    assert "val has 1 classes that train lacks: c" in audited(make_tree(files | {"val/c/1.png": make_picture(7)})).stops
+    assert (
+        "val has classes (1) that train lacks: c" in audited(make_tree(files | {"val/c/1.png": make_picture(7)})).stops
+    )
 
 
 def odd_pictures() -> dict[str, tuple[str, bytes]]:

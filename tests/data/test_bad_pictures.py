@@ -16,7 +16,7 @@ from patchwords import decode as decoder
 from patchwords.config import DataConfig
 from patchwords.data.manifest import make_manifest
 from patchwords.data.sources import open_source
-from patchwords.decode import decode
+from patchwords.decode import decode, traits
 from patchwords.errors import DataError, printable
 from patchwords.preprocess import Preprocess
 
@@ -35,7 +35,9 @@ def noise(seed: int = 0, size: int = 12, channels: int = 3) -> np.ndarray:
 
 def png_header_only(columns: int, rows: int) -> bytes:
     parts = ((b"IHDR", struct.pack(">IIBBBBB", columns, rows, 1, 0, 0, 0, 0)), (b"IDAT", zlib.compress(bytes(10))))
-    made = (struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in (*parts, (b"IEND", b"")))
+    made = (
+        struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in (*parts, (b"IEND", b""))
+    )
     return b"\x89PNG\r\n\x1a\n" + b"".join(made)
 
 
@@ -76,7 +78,9 @@ def test_a_bad_picture_is_one_line_and_the_rest_goes_on(row, make_tree, small_se
     with pytest.raises(DataError) as caught:
         Preprocess().pixels(source.read(source.index[name]), source.where(source.index[name]))
     line = caught.value.line()
-    assert caught.value.exit_code == 65 and line.startswith(source.where(source.index[name]) + ": ") and "\n" not in line
+    assert (
+        caught.value.exit_code == 65 and line.startswith(source.where(source.index[name]) + ": ") and "\n" not in line
+    )
     assert caught.value.fix and words in line
 
 
@@ -90,7 +94,9 @@ def test_an_odd_picture_is_used(row, make_tree, small_set):
         assert made.shape == (channels, 224, 224)
 
 
-@pytest.mark.parametrize("name", ["with space.png", "new\nline.png", os.fsdecode(b"\xfflatin\xe9.png"), "\x1b[2Jclear.png"])
+@pytest.mark.parametrize(
+    "name", ["with space.png", "new\nline.png", os.fsdecode(b"\xfflatin\xe9.png"), "\x1b[2Jclear.png"]
+)
 def test_names_are_printed_on_one_line(name, make_tree, small_set):
     source = open_source(make_tree(small_set | {f"cat/{name}": b"", f"dog/{name}": small_set["cat/00.png"] + b"\0"}))
     manifest = make_manifest(source, DataConfig(workers=0))
@@ -113,7 +119,11 @@ def originals() -> list[bytes]:
     made = [saved(rgb, "JPEG"), saved(rgb, "JPEG", progressive=True), saved(grey, "JPEG"), saved(cmyk, "JPEG")]
     made += [saved(rgb, "JPEG", exif=exif), saved(rgb, "PNG"), saved(rgba, "PNG"), saved(rgb.quantize(8), "PNG")]
     made += [saved(rgb, "WEBP"), saved(rgba, "WEBP", lossless=True, exif=exif), saved(rgb, "GIF"), saved(rgb, "BMP")]
-    made += [saved(rgb, "GIF", save_all=True, append_images=[cmyk.convert("RGB")]), saved(rgb, "PPM"), saved(grey, "PPM")]
+    made += [
+        saved(rgb, "GIF", save_all=True, append_images=[cmyk.convert("RGB")]),
+        saved(rgb, "PPM"),
+        saved(grey, "PPM"),
+    ]
     made += [saved(rgb, "TIFF"), saved(rgb, "TIFF", compression="tiff_lzw"), saved(cmyk, "TIFF", compression="jpeg")]
     made += [saved(rgb.convert("1"), "TIFF", compression="group4"), saved(rgb.convert("1"), "PPM")]
     made += [saved(Image.fromarray(noise(4, 10)[..., 0].astype(np.float32) / 255), "TIFF")]
@@ -121,7 +131,7 @@ def originals() -> list[bytes]:
 
 
 def mutated(data: bytes, generator: np.random.Generator) -> bytes:
-    """Return `data` with one to four of: a flipped bit, a changed byte, a cut, an insertion, a lost or doubled piece."""
+    """Return `data` with a few flipped bits, changed bytes, cuts, insertions, pieces lost or doubled."""
     made = bytearray(data)
     for _ in range(generator.integers(1, 5)):
         if not made:
@@ -155,6 +165,7 @@ def survive(count: int, make_tree) -> None:
         try:
             pixels = decode(data, 3, "x.jpg")
             assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3
+            assert traits(data).rows > 0
         except DataError as error:
             assert error.line().startswith("x.jpg: ") and "\n" not in error.line() and error.fix
         slowest = max(slowest, time.process_time() - start)

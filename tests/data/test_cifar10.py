@@ -20,7 +20,7 @@ from patchwords.decode import decode
 from patchwords.errors import DataError, ReadError
 
 SHARED = Path(os.environ.get("PATCHWORDS_DATA") or Path(__file__).parents[3] / "shared" / "data")
-CLASSES = "airplane automobile bird".split()
+CLASSES = ["airplane", "automobile", "bird"]
 CONTENT = np.random.default_rng(0).bytes(1_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 

@@ -271,16 +271,23 @@ def test_abandoned_in_the_middle_it_closes_at_once(folder):
     assert time.monotonic() - start < 5
 
 
-def test_threads_of_the_caller_are_left_as_they_are(folder):
-    threads = torch.get_num_threads()
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_threads_of_the_caller_are_left_as_they_are(folder, two_threads):
     with stream(folder, 3) as loader:
         loader.batch(0)
-        assert torch.get_num_threads() == threads
+        assert torch.get_num_threads() == 2
         other = []
         thread = threading.Thread(target=lambda: other.append(torch.get_num_threads()))
         thread.start()
         thread.join()
-        assert other == [threads]
+        assert other == [2]
 
 
 def test_interrupt_ends_it_without_hanging(folder):

@@ -85,6 +85,22 @@ def test_the_hash_sees_every_change(make_tree, small_set, make_picture):
     assert len(hashes | {first.hash}) == len(changes) + 2
 
 
+def test_the_manifest_says_how_to_open_its_source_again(make_tree, small_set, monkeypatch):
+    root = make_tree(small_set)
+    rows = "".join(f"{path},{path[:3]}\n" for path in small_set)
+    make_tree({"table.csv": b"file_name,label\n" + rows.encode()})
+    monkeypatch.chdir(root)
+    for spec in (".", "table.csv", "../set"):
+        source = open_source(spec)
+        manifest = make_manifest(source, CONFIG)
+        assert source.name == spec and os.path.isabs(manifest.source)
+        monkeypatch.chdir("/")
+        assert Pictures(open_source(manifest.source), manifest).read(0) == small_set["cat/00.png"]
+        monkeypatch.chdir(root)
+    assert source.where(0) == "../set/cat/00.png" and open_source("table.csv").where(0) == "cat/00.png"
+    assert make_manifest(open_source("digits"), CONFIG).source == "digits"
+
+
 def test_json_both_ways(make_tree, small_set):
     odd = os.fsdecode(b"dog/\xff\n.png")
     files = small_set | {odd: small_set["dog/00.png"] + b"\0", "cat/bad.png": b"?"}
@@ -99,8 +115,12 @@ def test_json_both_ways(make_tree, small_set):
 
 
 def test_given_splits_are_kept_and_only_missing_ones_are_made(make_tree, make_picture):
-    files = {f"{split}/{label}/{i}.png": make_picture(1000 * s + 100 * n + i)
-             for s, split in enumerate(("train", "test")) for n, label in enumerate("ab") for i in range(8)}  # fmt: skip
+    files = {
+        f"{split}/{label}/{i}.png": make_picture(1000 * s + 100 * n + i)
+        for s, split in enumerate(("train", "test"))
+        for n, label in enumerate("ab")
+        for i in range(8)
+    }
     manifest = make_manifest(open_source(make_tree(files)), CONFIG)
     assert manifest.made == ("val",)
     assert manifest.counts() == {"train": {"a": 6, "b": 6}, "val": {"a": 2, "b": 2}, "test": {"a": 8, "b": 8}}
@@ -189,11 +209,11 @@ def test_empty_and_single_class(make_tree, make_picture, tmp_path):
 
 def test_classes_that_train_lacks_are_named(make_tree, make_picture):
     files = {f"train/{name}/{i}.png": make_picture(10 * n + i) for n, name in enumerate("ab") for i in range(3)}
-    assert "val has 1 classes that train lacks: B" in refusal(files | {"val/B/1.png": make_picture(70)}, make_tree)
+    assert "val has classes (1) that train lacks: B" in refusal(files | {"val/B/1.png": make_picture(70)}, make_tree)
     files |= {"test/x/1.png": make_picture(80), "test/y/1.png": make_picture(81)}
-    assert "test has 2 classes that train lacks: x, y" in refusal(files, make_tree)
+    assert "test has classes (2) that train lacks: x, y" in refusal(files, make_tree)
     only_val = {"val/a/1.png": make_picture(1), "val/b/1.png": make_picture(2)}
-    assert "val has 2 classes that train lacks: a, b" in refusal(only_val, make_tree)
+    assert "has no pictures for training, only val. Put" in refusal(only_val, make_tree)
 
 
 def test_a_class_that_val_lacks_shifts_no_label(make_tree, make_picture):
@@ -203,7 +223,9 @@ def test_a_class_that_val_lacks_shifts_no_label(make_tree, make_picture):
 
 
 def test_classes_that_differ_only_in_case_are_two(make_tree, make_picture):
-    files = {f"{name}/{i}.png": make_picture(10 * n + i) for n, name in enumerate(("cat", "Cat", "CAT")) for i in range(3)}
+    files = {
+        f"{name}/{i}.png": make_picture(10 * n + i) for n, name in enumerate(("cat", "Cat", "CAT")) for i in range(3)
+    }
     assert make_manifest(open_source(make_tree(files)), CONFIG).classes == ("CAT", "Cat", "cat")
 
 

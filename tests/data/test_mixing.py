@@ -93,6 +93,15 @@ def test_share_is_drawn_by_seed_step_and_shard_alone():
         assert not torch.equal(other[0], alone[0][0])
 
 
+def test_mixup_share_differs_by_step_shard_and_seed():
+    images, labels = shard()
+
+    def share(step, number, seed=0):
+        return mixer(seed=seed, mixup=0.8)(images, labels, step=step, shard=number)[1][1, 1].item()
+
+    assert len({share(step, number, seed) for step in (0, 1) for number in (0, 1) for seed in (0, 1)}) == 8
+
+
 def test_float_pictures_keep_their_type_and_are_not_rounded():
     images, labels = shard()
     exact, targets = mixer(mixup=0.8)(images.double(), labels, step=1)

@@ -121,6 +121,34 @@ def test_a_fresh_model_loses_ln_k(classes):
     assert all(p.grad.abs().max() == 0 for name, p in model.named_parameters() if not name.startswith("head"))
 
 
+@pytest.mark.parametrize("pool", ["cls", "mean", "cls+mean", "map", "none"])
+def test_pools_by_hand(pool):
+    model, record = alive(dataclasses.replace(CONFIG, pool=pool, num_registers=2), torch.float64), {}
+    with torch.no_grad():
+        model(pictures(CONFIG, dtype=torch.float64), record)
+    tokens, weights = record["encoded"].numpy(), arrays(model)
+    assert tokens.shape == (3, 1 + 2 + 12, 24)
+    mean = tokens[:, 3:].sum(1) / 12
+    if pool == "map":
+        latent = dense(weights["attn_pool.latent"][0, 0], weights, "attn_pool.q")
+        heads = []
+        for head in range(3):
+            part, values = slice(head * 8, head * 8 + 8), slice(24 + head * 8, 24 + head * 8 + 8)
+            keys_values = dense(tokens[:, 3:], weights, "attn_pool.kv")
+            weight = softmax(keys_values[..., part] @ latent[part] / math.sqrt(8))
+            np.testing.assert_allclose(record["pool/weights"][:, head, 0], weight, atol=1e-12)
+            heads.append(np.einsum("bn,bnd->bd", weight, keys_values[..., values]))
+        pooled = dense(np.concatenate(heads, axis=-1), weights, "attn_pool.proj")
+        hidden = dense(layer_norm(pooled, weights, "attn_pool.norm"), weights, "attn_pool.mlp.fc1")
+        hidden = hidden * (1 + ERF(hidden / math.sqrt(2))) / 2
+        wanted = pooled + dense(hidden, weights, "attn_pool.mlp.fc2")
+    else:
+        both = np.concatenate([tokens[:, 0], mean], axis=-1)
+        wanted = {"cls": tokens[:, 0], "mean": mean, "cls+mean": both, "none": tokens}[pool]
+    np.testing.assert_allclose(record["features"], wanted, atol=1e-12)
+    np.testing.assert_allclose(record["logits"], dense(wanted, weights, "head"), atol=1e-12)
+
+
 @pytest.mark.parametrize("heads", [1, 2, 4, 8])
 def test_heads_cost_nothing(heads):
     config = dataclasses.replace(CONFIG, dim=32, num_heads=heads)

@@ -20,16 +20,7 @@ def fresh_compiler():
 
 
 @every
-def test_export(config):
-    model, images = alive(config), pictures(config)
-    with torch.no_grad():
-        program = torch.export.export(model, (images,), strict=False)
-        torch.testing.assert_close(program.module()(images), model(images), rtol=0, atol=2e-6)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("config", FAMILIES.values(), ids=FAMILIES.keys())
-def test_export_of_any_number_of_pictures(config):
+def test_export_for_any_number_of_pictures(config):
     model, images = alive(config), pictures(config, 4)
     with torch.no_grad():
         batch = torch.export.Dim("batch", min=2, max=64)

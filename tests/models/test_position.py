@@ -59,6 +59,10 @@ def test_relative_index_against_a_loop(prefix):
             names.setdefault(kind, set()).add(index[query, key].item())
     assert all(len(numbers) == 1 for numbers in names.values())
     assert sorted(n for numbers in names.values() for n in numbers) == list(range(rows))
+    assert names[-2, -3] == {0} and names[-2, 3] == {6} and names[2, 3] == {34}
+    if prefix:  # BEiT's order
+        kinds = [("prefix", "patch"), ("patch", "prefix"), ("prefix", "prefix")]
+        assert [names[kind] for kind in kinds] == [{rows - 3}, {rows - 2}, {rows - 1}]
 
 
 @pytest.mark.parametrize("kind", POSITIONS)

@@ -10,7 +10,6 @@ import tarfile
 import zipfile
 import zlib
 from dataclasses import dataclass
-from typing import Any
 
 from ..decode import MAX_BYTES
 from ..errors import DataError
@@ -45,9 +44,13 @@ class ArchiveSource(Source):
             os.close(self.descriptor)
 
     def _read(self, handle: Member, where: str) -> bytes:
-        if self.kind == "zip":
-            return read_zip_member(self.descriptor, handle, where)
-        return _read_exactly(self.descriptor, handle.size, handle.offset, where)
+        return _read_member(self.kind, self.descriptor, handle, where)
+
+
+def _read_member(kind: str, descriptor: int, member: Member, where: str) -> bytes:
+    if kind == "zip":
+        return read_zip_member(descriptor, member, where)
+    return _read_exactly(descriptor, member.size, member.offset, where)
 
 
 def _read_exactly(descriptor: int, size: int, offset: int, where: str) -> bytes:
@@ -91,13 +94,18 @@ def _source(path: str, kind: str, listing: Listing, labelled: bool) -> Source:
     """Return the source of a listed archive; opens it for reading."""
     with faults_named(path, "read"):
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    reader = ArchiveSource(path, kind, (), (), listing.ignored)
-    reader.descriptor = descriptor
-    entries, refused = entries_of_listing(listing, labelled, lambda member: reader._read(member, path))
-    pairs: Any = ((entry, listing.files[entry.path]) for entry in entries)
-    source = ArchiveSource(path, kind, pairs, listing.refused + refused, listing.ignored)
-    source.descriptor, reader.descriptor = reader.descriptor, -1
-    return source
+    source = None
+    try:
+        entries, refused = entries_of_listing(
+            listing, labelled, lambda member: _read_member(kind, descriptor, member, path)
+        )
+        pairs = ((entry, listing.files[entry.path]) for entry in entries)
+        source = ArchiveSource(path, kind, pairs, listing.refused + refused, listing.ignored)
+        source.descriptor = descriptor
+        return source
+    finally:
+        if source is None:
+            os.close(descriptor)
 
 
 def _zip_name(info: zipfile.ZipInfo) -> str:

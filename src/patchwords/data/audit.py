@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -73,7 +74,7 @@ class AuditReport:
     duplicate: list[list[str]]
     """pictures of the same content, same label and same split"""
     case_twins: list[list[str]]
-    """classes that differ only in capital letters"""
+    """classes that differ only in capital letters, or in how accents are encoded"""
     tiny_classes: dict[str, int]
     """class -> training pictures"""
     missing_classes: dict[str, list[str]]
@@ -109,7 +110,7 @@ class AuditReport:
         lines += _section("same picture in different splits", "leaking", map(" = ".join, self.leaking))
         lines += _section("same picture under different labels", "conflicting", map(" = ".join, self.conflicting))
         lines += _section("same picture more than once", "duplicate", map(" = ".join, self.duplicate))
-        lines += _section("classes that differ only in capitals", "case_twins", map(" / ".join, self.case_twins))
+        lines += _section("classes that look alike", "case_twins", map(" / ".join, self.case_twins))
         tiny = [f"{name}: {count}" for name, count in self.tiny_classes.items()]
         lines += _section(f"classes with fewer than {TINY_CLASS} training pictures", "tiny_classes", tiny)
         missing = [f"{split} lacks {', '.join(names)}" for split, names in self.missing_classes.items()]
@@ -204,7 +205,7 @@ def _same_content(source: Source, findings: list[Finding], used: list[int]) -> d
 def _case_twins(names: Iterable[str]) -> list[list[str]]:
     twins: defaultdict[str, set[str]] = defaultdict(set)
     for name in names:
-        twins[name.casefold()].add(name)
+        twins[unicodedata.normalize("NFC", name).casefold()].add(name)
     return [sorted(group, key=os.fsencode) for _, group in sorted(twins.items()) if len(group) > 1]
 
 

@@ -26,6 +26,7 @@ from PIL import Image
 
 from ..errors import DataError, ReadError
 from ..files import faults_named
+from .folder import FolderSource
 from .sources import Progress, Source, open_source
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
@@ -68,7 +69,9 @@ def open_cifar10(progress: Progress | None = None) -> Source:
                 build_store(archive, local)
                 archive.unlink(missing_ok=True)
     source = open_source(local)
-    source.name = "cifar10"
+    source.name = source.location = "cifar10"
+    if isinstance(source, FolderSource):
+        source.folder = "cifar10"
     return source
 
 

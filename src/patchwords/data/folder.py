@@ -21,12 +21,15 @@ class FolderSource(Source):
     """Pictures that are files below one folder."""
 
     root = ""
+    """the folder, as an absolute path"""
+    folder = ""
+    """the folder as the user gave it"""
 
     def _read(self, handle: str, where: str) -> bytes:
         return read_regular(os.path.join(self.root, handle), where)
 
     def where(self, number: int) -> str:
-        return self.name if self.kind == "file" else os.path.join(self.name, self.entries[number].path)
+        return os.path.join(self.folder, self.entries[number].path)
 
 
 def read_regular(path: str, where: str) -> bytes:
@@ -117,7 +120,7 @@ def open_folder(root: str, labelled: bool) -> Source:
     entries, refused = entries_of_listing(listing, labelled, lambda path: read_bytes(os.path.join(root, path)))
     pairs = ((entry, entry.path) for entry in entries)
     source = FolderSource(root, "folder", pairs, listing.refused + refused, listing.ignored)
-    source.root = os.path.abspath(root)
+    source.root, source.folder = os.path.abspath(root), root
     return source
 
 
@@ -142,9 +145,9 @@ def open_table(path: str, labelled: bool) -> Source:
     needed = ("file_name", "label") if labelled else ("file_name",)
     rows = read_table(read_bytes(path), os.path.basename(path), needed=needed, where=path)
     entries, refused = entries_of(rows, labelled)
-    folder = os.path.dirname(path) or "."
-    source = FolderSource(folder, "table", ((entry, entry.path) for entry in entries), refused, Counter())
-    source.root = os.path.abspath(folder)
+    source = FolderSource(path, "table", ((entry, entry.path) for entry in entries), refused, Counter())
+    source.folder = os.path.dirname(path)
+    source.root = os.path.abspath(source.folder)
     return source
 
 
@@ -152,5 +155,6 @@ def open_file(path: str) -> Source:
     """Return a source of one picture without a label."""
     entry = Entry(os.path.basename(path), "", "")
     source = FolderSource(path, "file", [(entry, os.path.abspath(path))], (), Counter())
-    source.root = os.path.dirname(os.path.abspath(path))
+    source.folder = os.path.dirname(path)
+    source.root = os.path.abspath(source.folder)
     return source

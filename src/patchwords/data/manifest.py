@@ -65,7 +65,7 @@ class Manifest:
     """A data set as it was found: which pictures, which labels, which splits."""
 
     source: str
-    """as the user gave it"""
+    """what opens it again: its absolute path, or digits, cifar10"""
     classes: tuple[str, ...]
     """sorted by the bytes of the name"""
     pictures: tuple[Picture, ...]
@@ -267,7 +267,7 @@ def make_manifest(
     )
     given = {entry.split for entry in source.entries}
     made = tuple(name for name in SPLITS if complete and name in splits and name not in given)
-    return Manifest(source.name, classes, tuple(pictures), tuple(rejected), made, config.split_seed)
+    return Manifest(source.location, classes, tuple(pictures), tuple(rejected), made, config.split_seed)
 
 
 def _check_rejected(source: Source, config: DataConfig, rejected: list[Rejected]) -> None:
@@ -288,12 +288,17 @@ def _check_rejected(source: Source, config: DataConfig, rejected: list[Rejected]
 
 def _check_classes(source: Source, labels: list[str], splits: list[str]) -> None:
     known = {label for label, split in zip(labels, splits, strict=True) if split == "train"}
+    if not known:
+        what = f"has no pictures for training, only {' and '.join(sorted(set(splits)))}"
+        raise DataError(what, where=source.name, fix=_LAYOUT)
     for name in ("val", "test"):
         strange = {label for label, split in zip(labels, splits, strict=True) if split == name} - known
         if strange:
-            names = ", ".join(sorted(strange, key=os.fsencode)[:10])
+            names = ", ".join(sorted(strange, key=os.fsencode)[:10]) + (", ..." if len(strange) > 10 else "")
             fix = "Add pictures of them to train, or remove them; names must be the same in every split"
-            raise DataError(f"{name} has {len(strange)} classes that train lacks: {names}", where=source.name, fix=fix)
+            raise DataError(
+                f"{name} has classes ({len(strange)}) that train lacks: {names}", where=source.name, fix=fix
+            )
     if len(known) < 2:
         fix = f"There is nothing to tell apart. {_LAYOUT}"
         raise DataError(f"has one class only, {known.pop()}", where=source.name, fix=fix)

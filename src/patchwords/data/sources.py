@@ -102,6 +102,8 @@ class Source:
         ordered = sorted(entries, key=lambda pair: os.fsencode(pair[0].path))
         self.name = name
         """as the user gave it"""
+        self.location = name
+        """what opens it again from any working folder"""
         self.kind = kind
         """digits, folder, zip, tar, table, file"""
         self.entries = [entry for entry, _ in ordered]
@@ -146,15 +148,26 @@ def open_source(spec: str | os.PathLike[str], *, labelled: bool = True, progress
     Raises:
         MissingError, PermissionFault, ReadError, DataError, ConfigError: it cannot be opened.
     """
-    from . import archive, cifar10, digits, folder
-
     spec = os.fsdecode(spec)
     if not spec:
         raise ConfigError("no pictures are given", where="data.source", fix=f"Give {_WANTED}")
     if spec == "digits":
-        return digits.open_digits()
+        from .digits import open_digits
+
+        return open_digits()
     if spec == "cifar10":
-        return cifar10.open_cifar10(progress)
+        from .cifar10 import open_cifar10
+
+        return open_cifar10(progress)
+    source = _open_path(spec, labelled)
+    source.location = os.path.abspath(spec)
+    return source
+
+
+def _open_path(spec: str, labelled: bool) -> Source:
+    """Return the source that lies at a path."""
+    from . import archive, folder
+
     try:
         mode = os.stat(spec).st_mode
     except FileNotFoundError:

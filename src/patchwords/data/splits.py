@@ -16,8 +16,8 @@ def make_splits(
     """Return the split of each picture: the given one, or, where a split is missing, one drawn from train.
 
     Drawn by content, so that neither file names nor their order matter; pictures of the same content are
-    drawn together. Test is drawn before validation. At least one picture (or set of identical ones) of each
-    class is drawn, and at least one stays.
+    drawn together. Test is drawn before validation. Of each class with two different pictures or more at
+    least one is drawn, and at least one stays.
 
     Args:
         hashes: sha256 of each picture.

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import ViTConfig
+from . import kernels
 from .contract import Record, note
 from .layers import Dense, Mlp, layer_norm
 from .position import Places, relative_bias, relative_rows, rotate
@@ -74,7 +75,12 @@ class Attention(nn.Module):
     def forward(self, tokens: Tensor, places: Places, record: Record | None = None, name: str = "attn") -> Tensor:
         """Return (B, T, D) of tokens (B, T, D); `record` takes `name`/weights."""
         batch, count, dim = tokens.shape
-        q, k, v = self._qkv(tokens).view(batch, count, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        dropout = self.attn_drop.p if self.training else 0.0
+        qkv = self._qkv(tokens)
+        changed = self.qk_norm or self.relative or dropout or places.rotation is not None or record is not None
+        if not changed and count <= EXPLICIT_TOKENS["training"] and kernels.pay(qkv):
+            return self.proj_drop(self.proj(kernels.attention(qkv, self.num_heads)))
+        q, k, v = qkv.view(batch, count, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
         if self.qk_norm:
             q, k = self.q_norm(q).to(v.dtype), self.k_norm(k).to(v.dtype)  # autocast norms in float32
         if places.rotation is not None:
@@ -83,7 +89,6 @@ class Attention(nn.Module):
         bias = None
         if self.relative:
             bias = relative_bias(self.relative_position_bias_table, self.grid, places).to(q.dtype)
-        dropout = self.attn_drop.p if self.training else 0.0
         heads, weights = attend(q, k, v, bias, dropout, explicit=record is not None)
         note(record, f"{name}/weights", weights)
         return self.proj_drop(self.proj(heads.transpose(1, 2).reshape(batch, count, dim)))

@@ -97,7 +97,7 @@ class ViT(nn.Module):
         grid = self._grid_of(images)
         patches = self.patch_embed(images)
         tokens = (self.cls_token, self.dist_token, self.reg_token)
-        prefix = [token.expand(len(images), -1, -1) for token in tokens if token is not None]
+        prefix = [token.expand(patches.shape[0], -1, -1) for token in tokens if token is not None]
         z = torch.cat([*prefix, patches], dim=1) if prefix else patches
         positions = position_rows(self.pos_embed, self.config, grid, z)
         z = self.pos_drop(z if positions is None else z + positions)
@@ -146,8 +146,8 @@ class ViT(nn.Module):
         """Return token numbers (B, t) to keep: all prefix tokens and a random share of the patches, in order."""
         prefix, count = self.num_prefix_tokens, z.shape[1] - self.num_prefix_tokens
         keep = max(1, round(count * (1 - self.config.patch_dropout)))
-        patches = torch.rand(len(z), count, device=z.device).argsort(dim=1)[:, :keep].sort(dim=1).values + prefix
-        return torch.cat([torch.arange(prefix, device=z.device).expand(len(z), -1), patches], dim=1)
+        patches = torch.rand(z.shape[0], count, device=z.device).argsort(dim=1)[:, :keep].sort(dim=1).values + prefix
+        return torch.cat([torch.arange(prefix, device=z.device).expand(z.shape[0], -1), patches], dim=1)
 
     def reset_classifier(self, num_classes: int) -> None:
         """Put a head of zeros for `num_classes` in place of the old one and its hidden layer (sec. 3.2); 0: none."""

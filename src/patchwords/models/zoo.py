@@ -77,7 +77,8 @@ def _small_pictures() -> dict[str, Changes]:
     }
     for size in ("micro", "tiny", "small"):
         presets[f"vit_{size}_conv_patch4_32"] = presets[f"vit_{size}_patch4_32"] | {"stem": "conv"}
-    presets["vit_digits"] = _shape(64, 4, 4, 128) | _sized(8, 2) | ten | {"in_channels": 1}
+    set_up = {"in_channels": 1, "pool": "mean", "class_token": False, "position": "sincos_2d"}
+    presets["vit_digits"] = _shape(64, 4, 4, 128) | _sized(8, 2) | ten | set_up
     return presets
 
 

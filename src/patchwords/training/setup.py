@@ -232,9 +232,9 @@ def build_loader(
     """Return the training batches: from memory when the pictures are there, else decoded when they are due."""
     train = pictures.manifest.split("train")
     labels = torch.from_numpy(pictures.manifest.labels[train])
-    augment = Augment(run.augment, run.train.seed)
+    augment = Augment(run.augment, run.train.seed, run.data.interpolation)
     if pixels is not None:
-        return MemoryLoader(pixels[torch.from_numpy(train)], labels, plan, augment)
+        return MemoryLoader(pixels, labels, plan, augment, rows=torch.from_numpy(train))
     paths = [pictures.manifest.pictures[i].path for i in train.tolist()]
     workers = run.data.workers
     return StreamLoader(
