@@ -169,7 +169,15 @@ def test_kill_at_every_system_call_of_a_save(tmp_path):
                 "-e", f"inject={call}:signal=SIGKILL:when={number}",
             ]  # fmt: skip
             done = subprocess.run(
-                [*trace, sys.executable, "-S", "-c", f"import sys; sys.path.insert(0, {source!r})\n{WRITER}", folder, "b"],
+                [
+                    *trace,
+                    sys.executable,
+                    "-S",
+                    "-c",
+                    f"import sys; sys.path.insert(0, {source!r})\n{WRITER}",
+                    folder,
+                    "b",
+                ],
                 capture_output=True,
                 check=False,
             )

@@ -239,10 +239,14 @@ class DataConfig:
         _one_of("data.resize", self.resize, RESIZES)
         _one_of("data.interpolation", self.interpolation, INTERPOLATIONS)
         if self.channels not in (1, 3):
-            raise ConfigError(f"{self.channels} is not a choice", where="data.channels", fix="Allowed: 1 (grey), 3 (RGB)")
+            raise ConfigError(
+                f"{self.channels} is not a choice", where="data.channels", fix="Allowed: 1 (grey), 3 (RGB)"
+            )
         for name in ("mean", "std"):
             if len(getattr(self, name)) != self.channels:
-                raise ConfigError(f"{len(getattr(self, name))} values for {self.channels} channels", where=f"data.{name}")
+                raise ConfigError(
+                    f"{len(getattr(self, name))} values for {self.channels} channels", where=f"data.{name}"
+                )
         if min(self.std) <= 0:
             raise ConfigError(f"{min(self.std)} is not above 0", where="data.std")
         if min(self.image_size) < 1:
@@ -415,7 +419,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.model.image_size != self.data.image_size:
             raise ConfigError(
-                f"the model reads {self.model.image_size}, the data gives {self.data.image_size}", where="model.image_size"
+                f"the model reads {self.model.image_size}, the data gives {self.data.image_size}",
+                where="model.image_size",
             )
         if self.model.in_channels != self.data.channels:
             raise ConfigError(

@@ -16,6 +16,9 @@ The rule (`DECODE_RULE`), the same in training, evaluation, prediction and expor
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import logging
 import re
 import warnings
 from dataclasses import dataclass
@@ -97,8 +100,14 @@ _SAVE_AGAIN = f"Save it again as one of {_FORMATS}, or remove it"
 _FETCH_AGAIN = "Fetch it again, or remove it"
 _SMALLER = "Make it smaller, or remove it"
 
-# Pillow warns of what the rule above decides (damaged EXIF, sizes); a result line must not be mixed with that.
+# Pillow and libtiff tell stderr of what the rule above decides (damaged EXIF, damaged strips); the one line that
+# names the file must not be mixed with that.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+with contextlib.suppress(OSError, AttributeError):  # a Pillow without libtiff, or with one linked into it
+    _libraries = ctypes.CDLL(Image.core.__file__)
+    _libraries.TIFFSetErrorHandler(None)
+    _libraries.TIFFSetWarningHandler(None)
 
 
 class _Refused(Exception):

@@ -57,7 +57,11 @@ class Evaluation:
         """Return precision, recall and F1 of each class; 0 where a class was never predicted or never there."""
         rows = []
         for index, name in enumerate(self.classes):
-            hit, actual, said = self.confusion[index, index], self.confusion[index].sum(), self.confusion[:, index].sum()
+            hit, actual, said = (
+                self.confusion[index, index],
+                self.confusion[index].sum(),
+                self.confusion[:, index].sum(),
+            )
             precision, recall = (float(hit / count) if count else 0.0 for count in (said, actual))
             f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
             rows.append({"class": name, "precision": precision, "recall": recall, "f1": f1, "support": int(actual)})

@@ -24,11 +24,21 @@ def _pretrain(about: str, lr: float, epochs: float, weight_decay: float, dropout
         {
             "model": {"dropout": dropout},
             "optimizer": {
-                "name": "adamw", "lr": lr, "beta1": 0.9, "beta2": 0.999,
-                "weight_decay": weight_decay, "clip_norm": clip,
+                "name": "adamw",
+                "lr": lr,
+                "beta1": 0.9,
+                "beta2": 0.999,
+                "weight_decay": weight_decay,
+                "clip_norm": clip,
             },
             "schedule": {"name": schedule, "warmup_steps": 10_000, "final": 0.0},
-            "train": {"epochs": float(epochs), "steps": 0, "batch_size": 4096, "label_smoothing": 0.0, "ema_decay": 0.0},
+            "train": {
+                "epochs": float(epochs),
+                "steps": 0,
+                "batch_size": 4096,
+                "label_smoothing": 0.0,
+                "ema_decay": 0.0,
+            },
         },
     )
 
@@ -45,12 +55,21 @@ def _finetune(about: str, lr: float, steps: int):
 
 
 _JFT = {  # model: (peak learning rate, epochs), table 3 rows 1-6
-    "b32": (8e-4, 7), "b16": (8e-4, 7), "l32": (6e-4, 7), "l16": (4e-4, 7), "l16_14": (4e-4, 14), "h14": (3e-4, 14),
+    "b32": (8e-4, 7),
+    "b16": (8e-4, 7),
+    "l32": (6e-4, 7),
+    "l16": (4e-4, 7),
+    "l16_14": (4e-4, 14),
+    "h14": (3e-4, 14),
 }
 _I21K_EPOCHS = {"b": 90, "l": 30, "l_90": 90}
 _FINETUNE = {  # data set: (middle of the learning rates tried, steps), table 4
-    "imagenet": (0.03, 20_000), "cifar10": (0.01, 10_000), "cifar100": (0.01, 10_000),
-    "pets": (0.01, 500), "flowers": (0.01, 500), "vtab": (0.01, 2_500),
+    "imagenet": (0.03, 20_000),
+    "cifar10": (0.01, 10_000),
+    "cifar100": (0.01, 10_000),
+    "pets": (0.01, 500),
+    "flowers": (0.01, 500),
+    "vtab": (0.01, 2_500),
 }
 
 PRESETS: dict[str, Preset] = (

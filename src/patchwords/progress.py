@@ -27,7 +27,9 @@ class Progress:
         every: seconds between plain lines when standard error is not a terminal.
     """
 
-    def __init__(self, label: str, total: int, *, start: int = 0, every: float = 10.0, stream: TextIO | None = None) -> None:
+    def __init__(
+        self, label: str, total: int, *, start: int = 0, every: float = 10.0, stream: TextIO | None = None
+    ) -> None:
         self.label, self.total, self.every = label, total, every
         self.stream = stream or sys.stderr
         self.live = self.stream.isatty()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import struct
@@ -184,6 +185,16 @@ def test_hundreds_of_mutated_pictures(make_tree):
 @pytest.mark.slow
 def test_thousands_of_mutated_pictures(make_tree):
     survive(5000, make_tree)
+
+
+def test_damaged_pictures_print_nothing(capfd, recwarn):
+    data = saved(RGB.convert("1"), "TIFF", compression="group4")
+    fax = [data[:at] + bytes([data[at] ^ 255]) + data[at + 1 :] for at in range(8, 24)]
+    exif = saved(RGB, "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
+    for case in (*fax, exif, saved(RGB, "TIFF")[:-40], saved(RGB, "TIFF", compression="jpeg")[:-60]):
+        with contextlib.suppress(DataError):
+            decode(case, 3, "x.tif")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_simplejpeg_changes_neither_what_is_accepted_nor_a_pixel(monkeypatch):

@@ -10,6 +10,7 @@ import stat
 import struct
 import tarfile
 import tempfile
+import tracemalloc
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -277,14 +278,27 @@ def test_a_damaged_zip_is_named(tmp_path):
         assert source.read(1) == B * 50
 
 
+def test_a_flipped_bit_in_a_stored_member_is_seen(tmp_path):
+    path = zipped({"a/1.png": A * 50, "b/2.png": B * 50}, tmp_path / "a.zip")
+    data = bytearray(Path(path).read_bytes())
+    data[60] ^= 4
+    Path(path).write_bytes(data)
+    with pytest.raises(DataError, match=r"a/1.png: the archive is damaged there \(its checksum does not fit\)"):
+        open_source(path).read(0)
+
+
 def test_a_zip_bomb_is_not_unfolded(tmp_path):
     path = zipped({"a/1.png": bytes(5_000_000), "b/2.png": B}, tmp_path / "a.zip", zipfile.ZIP_DEFLATED)
     data = bytearray(Path(path).read_bytes())
     central = data.index(b"PK\x01\x02")
     data[central + 24 : central + 28] = struct.pack("<I", 100)  # says 100 bytes, holds five million
     Path(path).write_bytes(data)
+    source = open_source(path)
+    tracemalloc.start()
     with pytest.raises(DataError, match="checksum"):
-        open_source(path).read(0)
+        source.read(0)
+    assert tracemalloc.get_traced_memory()[1] < 200_000
+    tracemalloc.stop()
     data[central + 24 : central + 28] = struct.pack("<I", 2**31)
     Path(path).write_bytes(data)
     assert "more than the limit" in dict(open_source(path).refused)["a/1.png"]

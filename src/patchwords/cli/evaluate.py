@@ -11,7 +11,9 @@ from . import add_common, print_json
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the options of `eval`."""
     parser.add_argument("run", metavar="RUN", help="a run folder, or its model folder")
-    parser.add_argument("data", metavar="DATA", nargs="?", default="", help="other pictures; default: the run's test split")
+    parser.add_argument(
+        "data", metavar="DATA", nargs="?", default="", help="other pictures; default: the run's test split"
+    )
     parser.add_argument("--split", metavar="NAME", default="", help="train, val or test")
     add_common(parser)
 

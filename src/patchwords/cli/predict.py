@@ -14,7 +14,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the options of `predict`."""
     parser.add_argument("run", metavar="RUN", help="a run folder, or its model folder")
     parser.add_argument(
-        "paths", metavar="PICTURE", nargs="*", help="pictures, folders, .zip or .tar files; - reads paths from standard input"
+        "paths",
+        metavar="PICTURE",
+        nargs="*",
+        help="pictures, folders, .zip or .tar files; - reads paths from standard input",
     )
     parser.add_argument("--top", type=int, default=5, metavar="K", help="how many labels (default 5)")
     add_common(parser)
@@ -29,7 +32,9 @@ def main(arguments: argparse.Namespace) -> int:
         listed = [os.fsdecode(line) for line in sys.stdin.buffer.read().split(b"\n") if line]
         paths = [path for given in paths for path in (listed if given == "-" else [given])]
     if not paths:
-        raise ConfigError("no picture was given", where="patchwords predict", fix="Give files, folders, or - for a list")
+        raise ConfigError(
+            "no picture was given", where="patchwords predict", fix="Give files, folders, or - for a list"
+        )
     faults, rows = 0, []
     for prediction in predict(load(arguments.run), paths, top=arguments.top):
         faults += prediction.fault is not None

@@ -12,21 +12,24 @@ TAKES_SETTINGS = True
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the options of `train`."""
-    parser.usage = (
-        "patchwords train DATA --out RUN [--model NAME] [--preset NAME] [--epochs N] [--seed S] [--section.field VALUE ...]"
-    )
+    parser.usage = "patchwords train DATA --out RUN [--model NAME] [--preset NAME] [--epochs N] [--seed S] [--section.field VALUE ...]"
     parser.epilog = (
         "With no options, model and recipe are chosen from the pictures and printed with the reasons. The same command "
         "goes on with a run that was stopped. Every line of RUN/config.yaml is a setting: --optimizer.lr 0.001, "
         "--model.pool cls, --augment.mixup 0.2."
     )
     parser.add_argument(
-        "data", metavar="DATA", nargs="?", default="",
+        "data",
+        metavar="DATA",
+        nargs="?",
+        default="",
         help="digits, cifar10, a folder of class folders, a .zip or .tar of one, or a .csv, .jsonl or .parquet list",
     )
     parser.add_argument("--out", metavar="RUN", required=True, help="folder of the run; made when it is not there")
     parser.add_argument("--model", metavar="NAME", default="", help="see `patchwords models`")
-    parser.add_argument("--preset", metavar="NAME", default="", help="settings of a paper; see `patchwords models --presets`")
+    parser.add_argument(
+        "--preset", metavar="NAME", default="", help="settings of a paper; see `patchwords models --presets`"
+    )
     parser.add_argument("--augment", metavar="LEVEL", default="", help="none, light, medium, strong (AugReg)")
     parser.add_argument("--epochs", metavar="N", default="", help="how often each picture is seen")
     parser.add_argument("--seed", metavar="S", default="", help="another seed is another run")

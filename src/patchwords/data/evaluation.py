@@ -77,7 +77,9 @@ def labelled_of_run(run: Path, preprocess: Preprocess, classes: tuple[str, ...],
     """
     recorded = run / "data.json"
     if not recorded.exists():
-        raise ConfigError("does not say which pictures it was trained with", where=str(run), fix="Name a data set: DATA")
+        raise ConfigError(
+            "does not say which pictures it was trained with", where=str(run), fix="Name a data set: DATA"
+        )
     manifest = Manifest.from_json(files.read_json(recorded), str(recorded))
     pictures = Pictures(open_source(manifest.source), manifest)
     return open_labelled(manifest, pictures, preprocess, classes, _choose(split, manifest))

@@ -58,7 +58,8 @@ def survey(source: Source) -> Survey:
         assert fault is not None
         raise DataError(
             f"none of the pictures looked at can be used; {source.entries[0].path}: {fault.what}",
-            where=source.name, fix=f"See what is wrong with them: patchwords audit {source.name}",
+            where=source.name,
+            fix=f"See what is wrong with them: patchwords audit {source.name}",
         )
     rows, columns = (int(np.median([size[axis] for size in sizes])) for axis in (0, 1))
     splits = Counter(entry.split or "train" for entry in source.entries)

@@ -17,7 +17,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 COMPILE_PAYS_AFTER = 300.0
 """seconds of training below which a compilation cannot win back its own time"""
 SHARED_FROM = 2e8
-"""operations of one matrix product below which waking a second thread costs more than it saves"""
+"""operations of one matrix product below which neither a second thread nor bfloat16 saves anything"""
 
 
 @dataclass(frozen=True)
@@ -68,19 +68,22 @@ def decide(run: RunConfig) -> Decision:
     """Return device, precision and threads; compilation by `auto` is decided later, by measuring."""
     config = run.train
     device = choose_device(config.device)
-    native = computes_in_bf16(device)
-    precision = config.precision if config.precision != "auto" else ("bf16" if native else "fp32")
-    why = "asked for" if config.precision != "auto" else ("native here" if native else "bf16 is not native here")
-    threads = config.threads or choose_threads(run)
+    small = largest_product(run) < SHARED_FROM
+    threads = config.threads or (1 if small else torch.get_num_threads())
+    precision, why = config.precision, "asked for"
+    if precision == "auto":
+        native = computes_in_bf16(device)
+        precision = "bf16" if native and not small else "fp32"
+        why = "the model is small" if small else ("native here" if native else "bf16 is not native here")
     reasons = (f"device {device}, {threads} thread{'s' * (threads > 1)}", f"precision {precision} ({why})")
     return Decision(device, precision, config.compile == "on", threads, reasons)
 
 
-def choose_threads(run: RunConfig) -> int:
-    """Return 1 for models whose operations are too short to share out, else the number of cores."""
+def largest_product(run: RunConfig) -> int:
+    """Return the operations of the largest matrix product of a shard, that of the MLP."""
     rows, columns = run.model.grid
     tokens = run.train.batch_size // run.train.shards * (rows * columns + 1)
-    return 1 if 2 * tokens * run.model.dim * run.model.mlp_dim < SHARED_FROM else torch.get_num_threads()
+    return 2 * tokens * run.model.dim * run.model.mlp_dim
 
 
 def compile_pays(model: nn.Module, work: Callable[[Callable], None], device: str, steps: int) -> tuple[bool, str]:

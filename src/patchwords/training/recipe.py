@@ -27,10 +27,26 @@ class Facts:
 
 @dataclass(frozen=True)
 class Choice:
-    """A complete run and one reason for each thing that was chosen."""
+    """A complete run, and what is needed to say why."""
 
     run: RunConfig
-    reasons: tuple[str, ...]
+    model: str
+    """name of the model preset"""
+    augmentation: str
+    """what is done to training pictures, and why"""
+
+    def reasons(self, facts: Facts) -> tuple[str, ...]:
+        """Return a line for each thing that was chosen."""
+        same = "all" if facts.uniform else "about"
+        grey = ", grey" if facts.channels == 1 else ""
+        run, grid, patch = self.run, self.run.model.grid, self.run.model.patch_size
+        length = f"{run.train.steps} steps" if run.train.steps else f"{run.train.epochs:g} epochs"
+        return (
+            f"model     {self.model}: pictures are {same} {facts.size[0]}x{facts.size[1]}{grey}; seen at "
+            f"{run.data.image_size[0]}x{run.data.image_size[1]}, in {grid[0]}x{grid[1]} patches of "
+            f"{patch[0]}x{patch[1]}",
+            f"recipe    {length} in batches of {run.train.batch_size}, {run.optimizer.name}, {self.augmentation}",
+        )
 
 
 def choose(facts: Facts, model: str = "") -> Choice:
@@ -51,9 +67,7 @@ def _data(facts: Facts, size: Size) -> DataConfig:
 
 
 def _model(facts: Facts, name: str, size: Size, **options):
-    return model_config(
-        name, image_size=size, in_channels=facts.channels, num_classes=facts.num_classes, **options
-    )
+    return model_config(name, image_size=size, in_channels=facts.channels, num_classes=facts.num_classes, **options)
 
 
 def _epochs(facts: Facts, samples: int, low: int, high: int) -> int:
@@ -73,7 +87,7 @@ def _tiny_pictures(facts: Facts, name: str) -> Choice:
         schedule=ScheduleConfig(name="linear", warmup_epochs=1.0),
         train=TrainConfig(epochs=epochs, batch_size=64, ema_decay=0.98, eval_epochs=max(1.0, epochs // 10)),
     )
-    return Choice(run, _reasons(facts, chosen, size, run, "no augmentation: moving or mirroring pictures this small changes what they show"))
+    return Choice(run, chosen, "no augmentation, which changes what pictures this small show")
 
 
 def _small_pictures(facts: Facts, name: str) -> Choice:
@@ -89,7 +103,7 @@ def _small_pictures(facts: Facts, name: str) -> Choice:
         schedule=ScheduleConfig(name="linear", warmup_epochs=1.0),
         train=TrainConfig(epochs=epochs, batch_size=128, label_smoothing=0.1, ema_decay=0.999),
     )
-    return Choice(run, _reasons(facts, chosen, size, run, "small pictures: moved by up to 4 pixels and mirrored"))
+    return Choice(run, chosen, "pictures moved by up to 4 pixels and mirrored")
 
 
 def _photographs(facts: Facts, name: str) -> Choice:
@@ -107,25 +121,15 @@ def _photographs(facts: Facts, name: str) -> Choice:
         model=_model(facts, chosen, size, drop_path=0.1 if few else 0.0),
         data=_data(facts, size),
         augment=AugmentConfig(
-            crop="random_resized", crop_scale=(0.25, 1.0), flip=True, randaugment_layers=2,
-            randaugment_magnitude=10, mixup=0.2 if few else 0.0,
+            crop="random_resized",
+            crop_scale=(0.25, 1.0),
+            flip=True,
+            randaugment_layers=2,
+            randaugment_magnitude=10,
+            mixup=0.2 if few else 0.0,
         ),
         optimizer=OptimizerConfig(name="muon", lr=1e-3, muon_lr=0.02, weight_decay=0.05),
         schedule=ScheduleConfig(name="cosine", warmup_epochs=min(5.0, epochs / 10)),
         train=TrainConfig(epochs=epochs, batch_size=64, label_smoothing=0.1, ema_decay=0.999),
     )
-    return Choice(run, _reasons(facts, chosen, size, run, "photographs: random crops, mirrored, RandAugment(2, 10)"))
-
-
-def _reasons(facts: Facts, name: str, size: Size, run: RunConfig, augmentation: str) -> tuple[str, ...]:
-    same = "all" if facts.uniform else "about"
-    grey = ", grey" if facts.channels == 1 else ""
-    patch = run.model.patch_size
-    return (
-        f"model {name}: {run.model.grid[0]}x{run.model.grid[1]} patches of {patch[0]}x{patch[1]} pixels, because the "
-        f"pictures are {same} {facts.size[0]}x{facts.size[1]}{grey}",
-        f"pictures at {size[0]}x{size[1]}",
-        f"{run.train.epochs:g} epochs of {facts.num_pictures} pictures in batches of {run.train.batch_size}, "
-        f"{run.optimizer.name}",
-        augmentation,
-    )
+    return Choice(run, chosen, "random crops, mirrored, RandAugment(2, 10)")

@@ -26,7 +26,7 @@ from ..data.sources import open_source
 from ..data.survey import survey
 from ..errors import CheckpointError, ConfigError
 from ..models import build
-from ..overrides import parse_settings, to_yaml
+from ..overrides import from_dict, parse_settings, to_dict, to_yaml
 from ..preprocess import Preprocess
 from ..progress import Progress
 from ..randomness import derived_seed
@@ -203,7 +203,7 @@ def start_run(request: Request, out: Path) -> tuple[RunConfig, Manifest, Decisio
     choice = resolve(request, facts)
     run = replace(choice.run, data=replace(choice.run.data, source=request.data))
     manifest = make_manifest(source, run.data, progress("checking"))
-    run = replace(run, model=replace(run.model, num_classes=len(manifest.classes)))
+    run = from_dict(to_dict(replace(run, model=replace(run.model, num_classes=len(manifest.classes)))))
     decision = decide(run)
     torch.set_num_threads(decision.threads)
     if run.train.compile == "auto":
@@ -212,8 +212,9 @@ def start_run(request: Request, out: Path) -> tuple[RunConfig, Manifest, Decisio
     say(f"data      {len(manifest)} pictures in {len(manifest.classes)} classes: {counts}")
     if manifest.rejected:
         say(f"          {len(manifest.rejected)} files cannot be used; see {out / folder.REJECTED}")
-    for reason in (*choice.reasons, ", ".join(decision.reasons)):
-        say(f"chose     {reason}")
+    for line in replace(choice, run=run).reasons(facts):
+        say(line)
+    say(f"machine   {', '.join(decision.reasons)}")
     rows = [files.json_line({"path": rejected.path, "reason": rejected.reason}) for rejected in manifest.rejected]
     files.write_atomic(out / folder.REJECTED, "".join(f"{row}\n" for row in rows))
     files.write_json(out / folder.DATA, manifest.to_json())
@@ -276,7 +277,8 @@ def resume(job: Job) -> None:
     for name, own in (("config", job.config_hash), ("data", job.manifest.hash)):
         if saved.meta.get(name) != own:
             raise CheckpointError(
-                f"was saved with another {name}", where=str(checkpoint.state_folder(job.out, saved.step)),
+                f"was saved with another {name}",
+                where=str(checkpoint.state_folder(job.out, saved.step)),
                 fix="Restore config.yaml and data.json, or give another --out",
             )
     length = saved.meta["log_length"]

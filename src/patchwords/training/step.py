@@ -145,12 +145,14 @@ def accumulate_gradients(state: TrainState, shards: list[Shard]) -> float:
 
 
 def _add_gradients(state: TrainState, gradients: tuple[Tensor, ...]) -> None:
+    """Add one shard's gradients, in float32 and in the layout in which a restored state has them."""
+    plain = [gradient.to(torch.float32, memory_format=torch.contiguous_format) for gradient in gradients]
     weights = [state.weights[name] for name in state.parameters]
     if weights[0].grad is None:
-        for weight, gradient in zip(weights, gradients, strict=True):
-            weight.grad = gradient.float()
+        for weight, gradient in zip(weights, plain, strict=True):
+            weight.grad = gradient.contiguous()
     else:
-        torch._foreach_add_([weight.grad for weight in weights], [gradient.float() for gradient in gradients])
+        torch._foreach_add_([weight.grad for weight in weights], plain)
 
 
 def weighted_loss(logits: Tensor | tuple[Tensor, ...], shard: Shard) -> Tensor:
