@@ -7,17 +7,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from .checkpoint import LoadedModel
-    from .config import RunConfig, ViTConfig
-    from .data.audit import audit
-    from .errors import PatchwordsError
-    from .models import ViT, create_model, list_models, model_config
-    from .preprocess import Preprocess
-    from .training import Request, TrainResult
-    from .use import evaluate, load, predict, train
+from typing import Any
 
 _HOMES = {
     "LoadedModel": "checkpoint",

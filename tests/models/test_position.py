@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from patchwords.config import POSITIONS, ViTConfig
+from patchwords.architecture import POSITIONS, ViTConfig
 from patchwords.models import build, position
 
 from .families import alive, pictures

@@ -93,7 +93,7 @@ def test_list_models_filters():
         ("vit_digits", {"image_size": 1}, "smaller than a patch"),
         ("vit_digits", {"image_size": 0}, "0x0"),
         ("vit_digits", {"num_classes": -1}, "model.num_classes"),
-        ("vit_digits", {"class_token": False}, "needs the class token"),
+        ("vit_tiny_patch4_32", {"class_token": False}, "needs the class token"),
         ("vit_digits", {"position": "rope", "num_heads": 32}, "divisible by 4"),
         ("vit_digits", {"position": "sincos_2d", "dim": 6, "num_heads": 1}, "divisible by 4"),
         ("vit_digits", {"distillation_token": True, "pool": "mean"}, "needs pool=cls"),

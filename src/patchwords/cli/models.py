@@ -35,7 +35,6 @@ def main(arguments: argparse.Namespace) -> int:
     for name, config in configs.items():
         rows, columns = config.grid
         image, patch = ("x".join(map(str, pair)) for pair in (config.image_size, config.patch_size))
-        print(
-            f"{name:<36} {image:>9} {patch:>7} {rows * columns:>6} {config.dim:>5} {config.depth:>5} {config.num_heads:>5}"
-        )
+        sizes = f"{rows * columns:>6} {config.dim:>5} {config.depth:>5} {config.num_heads:>5}"
+        print(f"{name:<36} {image:>9} {patch:>7} {sizes}")
     return 0

@@ -12,7 +12,10 @@ TAKES_SETTINGS = True
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the options of `train`."""
-    parser.usage = "patchwords train DATA --out RUN [--model NAME] [--preset NAME] [--epochs N] [--seed S] [--section.field VALUE ...]"
+    parser.usage = (
+        "patchwords train DATA --out RUN [--model NAME] [--preset NAME] [--augment LEVEL] [--epochs N] [--seed S]"
+        " [--section.field VALUE ...]"
+    )
     parser.epilog = (
         "With no options, model and recipe are chosen from the pictures and printed with the reasons. The same command "
         "goes on with a run that was stopped. Every line of RUN/config.yaml is a setting: --optimizer.lr 0.001, "

@@ -1,0 +1,193 @@
+"""Every setting of a model and its default; no torch is imported here.
+
+Words are the paper's (arXiv 2010.11929): `dim` is D, `depth` L, `mlp_dim` the MLP size, `patch_size` P.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .errors import ConfigError, nearest
+
+Size = tuple[int, int]
+"""(rows, columns)"""
+
+POOLS = ("cls", "mean", "map", "cls+mean", "none")
+POSITIONS = ("learned", "learned_2d", "sincos_2d", "relative", "rope", "none")
+ACTIVATIONS = ("gelu", "gelu_tanh", "quick_gelu", "swiglu")
+QKV_BIASES = ("qkv", "qv", "none")
+STEMS = ("patch", "conv", "resnet")
+
+
+def one_of(setting: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raise ConfigError when `value` is not one of `allowed`; names the nearest."""
+    if value not in allowed:
+        raise ConfigError(f"{value!r} is not a choice", where=setting, fix=nearest(str(value), allowed))
+
+
+def in_range(setting: str, value: float, low: float, high: float) -> None:
+    """Raise ConfigError when `value` is not in low .. high."""
+    if not low <= value <= high:
+        raise ConfigError(f"{value} is outside {low} to {high}", where=setting)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViTConfig:
+    """One Vision Transformer (2010.11929, sec. 3.1, table 1)."""
+
+    kind: str = "vit"
+    image_size: Size = (224, 224)
+    """pixels (rows, columns); need not be square"""
+    patch_size: Size = (16, 16)
+    """pixels (rows, columns) of one patch; of one cell of the feature map for the resnet stem"""
+    in_channels: int = 3
+    num_classes: int = 1000
+    """0: no head, the model returns features"""
+    dim: int = 768
+    """token width D"""
+    depth: int = 12
+    """number of blocks L"""
+    num_heads: int = 12
+    mlp_dim: int = 3072
+    """hidden width of the MLP; after gating for swiglu"""
+    pool: str = "cls"
+    """how tokens become one vector: cls, mean, map (attention pooling), cls+mean (concatenated), none"""
+    class_token: bool = True
+    """prepend a learned class token (needed by pool=cls and cls+mean)"""
+    distillation_token: bool = False
+    """second token with a head of its own (DeiT); the answer is the mean of both heads"""
+    num_registers: int = 0
+    """extra learned tokens that carry no position"""
+    position: str = "learned"
+    """learned (1-D), learned_2d, sincos_2d, relative, rope, none"""
+    position_prefix: bool = True
+    """position=learned is added after the class token is concatenated (eq. 1), so that it has one too"""
+    rope_base: float = 100.0
+    """of the rotary positions: periods run from 1 (the picture's half side) towards it"""
+    stem: str = "patch"
+    """patch: one matrix (eq. 1); conv: a few 3x3 convolutions; resnet: the paper's hybrid"""
+    resnet_depths: tuple[int, ...] = (3, 4, 9)
+    """units per stage of the resnet stem"""
+    resnet_width: float = 1.0
+    """width factor of the resnet stem"""
+    patch_bias: bool = True
+    """bias of the patch embedding"""
+    pre_norm: bool = False
+    """LayerNorm before the first block (CLIP)"""
+    activation: str = "gelu"
+    """gelu (exact), gelu_tanh, quick_gelu (CLIP), swiglu (gated, SiLU)"""
+    mlp_bias: bool = True
+    qkv_bias: str = "qkv"
+    """which of q, k, v carry a bias: qkv, qv, none"""
+    proj_bias: bool = True
+    """bias of the attention's output projection"""
+    qk_norm: bool = False
+    """LayerNorm of q and k over each head"""
+    layer_scale: float = 0.0
+    """initial LayerScale value; 0: off"""
+    norm_eps: float = 1e-6
+    final_norm: bool = True
+    """LayerNorm after the last block (eq. 4)"""
+    fc_norm: bool = False
+    """LayerNorm of the pooled vector"""
+    pre_logits: int = 0
+    """width of the tanh hidden layer in the head (sec. 3.1, representation size); 0: off"""
+    dropout: float = 0.0
+    """after every dense layer except qkv, and after adding positions (B.1)"""
+    attention_dropout: float = 0.0
+    """on the attention weights"""
+    drop_path: float = 0.0
+    """stochastic depth of the last block; earlier blocks grow linearly from 0"""
+    patch_dropout: float = 0.0
+    """share of patches left out in training"""
+
+    def __post_init__(self) -> None:
+        for name in ("image_size", "patch_size"):
+            rows, columns = getattr(self, name)
+            if rows < 1 or columns < 1:
+                raise ConfigError(f"{rows}x{columns} is no size", where=f"model.{name}", fix="Give pixels, 1 or more")
+        for name in ("in_channels", "dim", "num_heads", "mlp_dim"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{getattr(self, name)} is too small", where=f"model.{name}", fix="Give 1 or more")
+        for name in ("depth", "num_classes", "num_registers", "pre_logits"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{getattr(self, name)} is negative", where=f"model.{name}", fix="Give 0 or more")
+        one_of("model.pool", self.pool, POOLS)
+        one_of("model.position", self.position, POSITIONS)
+        one_of("model.activation", self.activation, ACTIVATIONS)
+        one_of("model.qkv_bias", self.qkv_bias, QKV_BIASES)
+        one_of("model.stem", self.stem, STEMS)
+        for name in ("dropout", "attention_dropout", "drop_path", "patch_dropout"):
+            in_range(f"model.{name}", getattr(self, name), 0.0, 0.99)
+        if self.dim % self.num_heads:
+            raise ConfigError(
+                f"{self.num_heads} heads do not divide a width of {self.dim}",
+                where="model.num_heads",
+                fix=f"Give one of {', '.join(str(n) for n in range(1, self.dim + 1) if self.dim % n == 0)}",
+            )
+        if self.pool in ("cls", "cls+mean") and not self.class_token:
+            fix = "Set it to true, or pool=mean"
+            raise ConfigError(f"pool={self.pool} needs the class token", where="model.class_token", fix=fix)
+        if self.position == "rope" and self.head_dim % 4:
+            what = f"rope needs heads of a width divisible by 4, not {self.head_dim}"
+            raise ConfigError(what, where="model.position")
+        if self.position == "sincos_2d" and self.dim % 4:
+            raise ConfigError(f"sincos_2d needs a width divisible by 4, not {self.dim}", where="model.position")
+        if self.distillation_token and not (self.pool == "cls" and self.class_token):
+            raise ConfigError("the distillation token needs pool=cls", where="model.pool", fix="Set it to cls")
+        if self.layer_scale < 0 or self.norm_eps < 0 or self.rope_base <= 1:
+            name = "layer_scale" if self.layer_scale < 0 else "norm_eps" if self.norm_eps < 0 else "rope_base"
+            raise ConfigError(f"{getattr(self, name)} is too small", where=f"model.{name}")
+        self._check_stem()
+        for size, patch, axis in zip(self.image_size, self.cell_size, ("rows", "columns"), strict=True):
+            if size < patch:
+                raise ConfigError(
+                    f"a picture of {size} {axis} is smaller than a patch of {patch}",
+                    where="model.patch_size",
+                    fix=f"Give a patch of at most {size}, or a larger model.image_size",
+                )
+            if size % patch:
+                divisors = [str(n) for n in range(2, size + 1) if size % n == 0]
+                other = "" if self.stem == "resnet" else f"one of {', '.join(divisors)}, or "
+                raise ConfigError(
+                    f"a picture of {size} {axis} cannot be cut into patches of {patch}",
+                    where="model.patch_size",
+                    fix=f"Give {other}a model.image_size that {patch} divides",
+                )
+
+    def _check_stem(self) -> None:
+        if self.stem == "conv" and (self.patch_size[0] % 2 or self.patch_size[1] % 2):
+            raise ConfigError("the conv stem halves the picture: patches must be even", where="model.patch_size")
+        if self.stem == "resnet" and (not self.resnet_depths or min(self.resnet_depths) < 1):
+            what = f"{self.resnet_depths} are not units per stage"
+            raise ConfigError(what, where="model.resnet_depths", fix="Give 1 or more for each")
+        if self.stem == "resnet" and (self.resnet_width <= 0 or int(64 * self.resnet_width) % 32):
+            fix = "Give a multiple of 0.5: channels are normalised in 32 groups"
+            raise ConfigError(f"{self.resnet_width} is not a width", where="model.resnet_width", fix=fix)
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one head, D_h = D / k (app. A)."""
+        return self.dim // self.num_heads
+
+    @property
+    def cell_size(self) -> Size:
+        """Pixels of the picture under one token: the patch, times the stride of a resnet stem."""
+        stride = 2 ** (len(self.resnet_depths) + 1) if self.stem == "resnet" else 1
+        return self.patch_size[0] * stride, self.patch_size[1] * stride
+
+    @property
+    def grid(self) -> Size:
+        """Patches (rows, columns)."""
+        return self.image_size[0] // self.cell_size[0], self.image_size[1] // self.cell_size[1]
+
+    @property
+    def num_placed_prefix_tokens(self) -> int:
+        """Tokens before the patches that have a learned position: class and distillation token, or none."""
+        placed = self.position == "learned" and self.position_prefix
+        return (self.class_token + self.distillation_token) if placed else 0
+
+    @property
+    def num_prefix_tokens(self) -> int:
+        """Tokens before the patches: class, distillation, registers."""
+        return self.class_token + self.distillation_token + self.num_registers
