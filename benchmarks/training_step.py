@@ -10,9 +10,7 @@ best in a first heat goes to the final, where rounds A B C A B C ... are timed.
 Before anything is timed, every contestant takes a step from the same weights on the same pictures. Its loss and its
 gradient are compared with those of timm's model in plain float32.
 
-The script makes `.venv-peers` beside `.venv` and runs itself there. torch is the project's own, found through a .pth
-file. timm imports torchvision, whose compiled half does not load on this torch: its Python half only looks for the
-declarations of two operators, which are made here. timm's code runs as it is.
+The script runs itself in `.venv-peers`, made by peers.py; timm's code runs as it is.
 """
 
 from __future__ import annotations
@@ -20,25 +18,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
-import subprocess
 import sys
-import sysconfig
 import time
-import venv
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-PEERS = ROOT / ".venv-peers"
-PEER_PACKAGES = ("timm==1.0.31", "torchvision==0.28.0")
-"""installed without their dependencies: torch is there already"""
-PEER_DEPENDENCIES = ("huggingface_hub==2.4.0",)
+import peers
 
 MODEL, BATCH, CLASSES, LR = "vit_tiny_patch4_32", 128, 10, 1e-4
-CURVE_STEPS = 5
+CURVE_STEPS = 3
 GEMM_SHAPES = ((4096, 1024, 4096), (8320, 192, 768), (8320, 768, 192))
 """(rows, inner, columns) of the products whose best rate is called the peak"""
 FASTER_THAN_TIMM, FASTER_THAN_TUNED = 1.9, 1.1
@@ -94,10 +84,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of every contestant")
     parser.add_argument("--quick", action="store_true", help="leave out the compiled contestants")
     options = parser.parse_args()
-    if Path(sys.prefix).resolve() != PEERS.resolve():
-        enter_peers()
-    declare_torchvision_operators()
-    sys.path.insert(0, str(ROOT / "src"))
+    peers.enter()
     import torch
 
     torch.set_num_threads(options.threads)
@@ -122,7 +109,7 @@ def main() -> None:
     print_timings(timings, ratios, peaks)
     if options.json:
         report = {
-            "machine": machine(options.threads),
+            "machine": peers.machine(options.threads),
             "gflop_per_picture": picture_flop() / 1e9,
             "gemm_gflops": {"x".join(map(str, shape)): max(rates) / 1e9 for shape, rates in peaks.items()},
             "checks": [asdict(c) for c in checks],
@@ -132,33 +119,6 @@ def main() -> None:
         }
         options.json.write_text(json.dumps(report, indent=2) + "\n")
     sys.exit(0 if all(r["reached"] for r in ratios) else 3)
-
-
-def enter_peers() -> None:
-    """Make the virtual environment of the peers if it is not there, and go on in it."""
-    python = PEERS / "bin" / "python"
-    wanted = "\n".join((*PEER_PACKAGES, *PEER_DEPENDENCIES, sysconfig.get_path("purelib")))
-    stamp = PEERS / "installed"
-    if not stamp.exists() or stamp.read_text() != wanted:
-        print(f"making {PEERS.name} with {' '.join(PEER_PACKAGES)}", file=sys.stderr)
-        venv.create(PEERS, with_pip=False, clear=True)
-        (site,) = PEERS.glob("lib/python*/site-packages")
-        (site / "project.pth").write_text(sysconfig.get_path("purelib") + "\n")
-        pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
-        subprocess.run([*pip, "--constraint", str(ROOT / "constraints.txt"), *PEER_DEPENDENCIES], check=True)
-        subprocess.run([*pip, "--no-deps", *PEER_PACKAGES], check=True)
-        stamp.write_text(wanted)
-    os.execv(python, [str(python), *sys.argv])
-
-
-def declare_torchvision_operators() -> None:
-    """Declare the operators that torchvision's Python half registers shapes for when it is imported."""
-    import torch
-
-    library = torch.library.Library("torchvision", "DEF")
-    for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    declare_torchvision_operators.keep = library  # declarations go when their library goes
 
 
 def pictures():
@@ -280,7 +240,7 @@ def ours(name: str, images, labels, shards: int) -> Contestant:
     model.load_state_dict(theirs.state_dict())
     run = replace(
         RunConfig(),
-        optimizer=OptimizerConfig(lr=LR, weight_decay=0.0, clip_norm=1e9),
+        optimizer=OptimizerConfig(lr=LR, weight_decay=0.0, clip_norm=0.0),
         schedule=ScheduleConfig(name="constant", warmup_epochs=0.0),
         train=TrainConfig(batch_size=BATCH, shards=shards),
     )
@@ -365,40 +325,15 @@ def timing(contestant: Contestant, seconds: list[float], peak: float) -> Timing:
 
 def compare(timings: list[Timing]) -> list[dict]:
     """Return ours against each peer: the ratio of the fastest rounds, and of each round the median and the least."""
-    first, *peers = timings
+    first, *others = timings
     found = []
-    for peer in peers:
+    for peer in others:
         by_round = [theirs / mine for theirs, mine in zip(peer.seconds, first.seconds, strict=True)]
         needed = FASTER_THAN_TIMM if peer.kind == "timm" else FASTER_THAN_TUNED
         median = statistics.median(by_round)
         row = {"peer": peer.name, "fastest": min(peer.seconds) / min(first.seconds), "median": median}
         found.append(row | {"least": min(by_round), "needed": needed, "reached": median >= needed})
     return found
-
-
-def machine(threads: int) -> dict:
-    """Return what the figures were made on and with."""
-    import timm
-    import torch
-
-    cpu = next((line.split(":")[1].strip() for line in cpuinfo() if line.startswith("model name")), "")
-    flags = next((line.split(":")[1].split() for line in cpuinfo() if line.startswith("flags")), [])
-    return {
-        "processor": cpu or platform.processor(),
-        "bf16": sorted({"avx512_bf16", "amx_bf16"} & set(flags)),
-        "cores": os.cpu_count(),
-        "threads": threads,
-        "system": platform.platform(terse=True),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "timm": timm.__version__,
-    }
-
-
-def cpuinfo() -> list[str]:
-    """Return the lines of /proc/cpuinfo, where there is one."""
-    path = Path("/proc/cpuinfo")
-    return path.read_text().splitlines() if path.exists() else []
 
 
 def print_checks(checks: list[Check], left_out: dict[str, str]) -> None:
@@ -423,8 +358,8 @@ def print_timings(timings: list[Timing], ratios: list[dict], peaks: dict[tuple, 
     for r in ratios:
         verdict = "reached" if r["reached"] else "NOT reached"
         print(
-            f"ours / {r['peer']}: {r['fastest']:.2f} fastest, {r['median']:.2f} median of rounds, {r['least']:.2f} least;"
-            f" needed {r['needed']}: {verdict}"
+            f"ours / {r['peer']}: {r['fastest']:.2f} fastest, {r['median']:.2f} median of rounds,"
+            f" {r['least']:.2f} least; needed {r['needed']}: {verdict}"
         )
 
 

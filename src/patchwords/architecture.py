@@ -36,11 +36,13 @@ class ViTConfig:
     """One Vision Transformer (2010.11929, sec. 3.1, table 1)."""
 
     kind: str = "vit"
+    """which class of model this describes; vit is the only one"""
     image_size: Size = (224, 224)
     """pixels (rows, columns); need not be square"""
     patch_size: Size = (16, 16)
     """pixels (rows, columns) of one patch; of one cell of the feature map for the resnet stem"""
     in_channels: int = 3
+    """channels C of a picture"""
     num_classes: int = 1000
     """0: no head, the model returns features"""
     dim: int = 768
@@ -48,6 +50,7 @@ class ViTConfig:
     depth: int = 12
     """number of blocks L"""
     num_heads: int = 12
+    """attention heads k; must divide dim"""
     mlp_dim: int = 3072
     """hidden width of the MLP; after gating for swiglu"""
     pool: str = "cls"
@@ -62,6 +65,9 @@ class ViTConfig:
     """learned (1-D), learned_2d, sincos_2d, relative, rope, none"""
     position_prefix: bool = True
     """position=learned is added after the class token is concatenated (eq. 1), so that it has one too"""
+    relative_slope: float = 0.0
+    """position=relative starts with heads that look at one neighbour each: the bias falls by this for a squared
+    distance of one patch from it; 0: the bias starts at zero"""
     rope_base: float = 100.0
     """of the rotary positions: periods run from 1 (the picture's half side) towards it"""
     stem: str = "patch"
@@ -77,8 +83,11 @@ class ViTConfig:
     activation: str = "gelu"
     """gelu (exact), gelu_tanh, quick_gelu (CLIP), swiglu (gated, SiLU)"""
     mlp_bias: bool = True
+    """biases of the MLP"""
     qkv_bias: str = "qkv"
     """which of q, k, v carry a bias: qkv, qv, none"""
+    residual_gain: float = 1.0
+    """scale of the initial values of the two matrices that write into the residual stream, attn.proj and mlp.fc2"""
     proj_bias: bool = True
     """bias of the attention's output projection"""
     qk_norm: bool = False
@@ -86,6 +95,7 @@ class ViTConfig:
     layer_scale: float = 0.0
     """initial LayerScale value; 0: off"""
     norm_eps: float = 1e-6
+    """added to the variance in every LayerNorm"""
     final_norm: bool = True
     """LayerNorm after the last block (eq. 4)"""
     fc_norm: bool = False
@@ -131,6 +141,8 @@ class ViTConfig:
         if self.position == "rope" and self.head_dim % 4:
             what = f"rope needs heads of a width divisible by 4, not {self.head_dim}"
             raise ConfigError(what, where="model.position")
+        in_range("model.relative_slope", self.relative_slope, 0.0, 100.0)
+        in_range("model.residual_gain", self.residual_gain, 0.0, 10.0)
         if self.position == "sincos_2d" and self.dim % 4:
             raise ConfigError(f"sincos_2d needs a width divisible by 4, not {self.dim}", where="model.position")
         if self.distillation_token and not (self.pool == "cls" and self.class_token):

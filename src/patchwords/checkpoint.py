@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from . import files
 from .config import ViTConfig
-from .errors import CheckpointError, MissingError, PatchwordsError, nearest
+from .errors import CheckpointError, ConfigError, MissingError, PatchwordsError, nearest, printable
 from .overrides import to_dict, with_fields
 from .preprocess import Preprocess
 
@@ -112,6 +112,16 @@ def load_model(path: str | Path) -> LoadedModel:
     for name in (CONFIG, PREPROCESS, WEIGHTS):
         if name not in contents:
             raise CheckpointError("is missing", where=str(folder / name), fix="Use a copy of the folder")
+    try:
+        return _loaded(contents, folder)
+    except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
+        detail = error.line() if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
+        raise CheckpointError(
+            f"does not describe a model ({detail})", where=str(folder / CONFIG), fix="Use a matching patchwords"
+        ) from error
+
+
+def _loaded(contents: dict[str, bytes], folder: Path) -> LoadedModel:
     where = str(folder / CONFIG)
     description = json.loads(contents[CONFIG])
     if description.get("format") != FORMAT:
@@ -178,7 +188,7 @@ def _json_bytes(value: Any) -> bytes:
 
 
 def _card(config: ViTConfig, classes: tuple[str, ...], provenance: dict[str, Any]) -> str:
-    shown = ", ".join(classes[:20]) + (", ..." if len(classes) > 20 else "")
+    shown = ", ".join(map(printable, classes[:20])) + (", ..." if len(classes) > 20 else "")
     lines = [
         "---",
         "library_name: patchwords",
@@ -254,7 +264,7 @@ def load_state(run: Path) -> SavedState | None:
             if meta.get("format") != FORMAT:
                 raise CheckpointError(f"is of format {meta.get('format')!r}, not {FORMAT}", where=str(folder / META))
             return SavedState(int(meta["step"]), load_tensors(contents[STATE], folder / STATE), meta)
-        except (CheckpointError, MissingError) as fault:
+        except PatchwordsError as fault:
             faults.append(fault)
             print(f"warning: {fault.line()}; taking the state saved before it", file=sys.stderr)
     if faults:

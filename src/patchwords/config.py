@@ -42,11 +42,13 @@ class DataConfig:
     crop_fraction: float = 0.875
     """share of the shorter side that the centre crop keeps; pictures that have the size already are untouched"""
     interpolation: str = "bicubic"
+    """how pixels between pixels are found: bicubic, bilinear; both antialiased"""
     val_fraction: float = 0.1
     """share of the training pictures set aside when there is no validation split"""
     test_fraction: float = 0.1
     """share of the pictures set aside when there is no test split"""
     split_seed: int = 0
+    """of the drawing of splits that are missing; train.seed does not touch them"""
     workers: int = 2
     """decoding threads; the result does not depend on it"""
     memory_limit_mb: int = 2048
@@ -91,6 +93,12 @@ class AugmentConfig:
     crop_scale: tuple[float, float] = (0.08, 1.0)
     """share of the area, for crop=random_resized"""
     crop_ratio: tuple[float, float] = (0.75, 1.3333333333333333)
+    """columns over rows, for crop=random_resized"""
+    early_crop: int = 0
+    """side in pixels of the square parts of pictures that are shown at first; fewer patches, so more pictures in the
+    same time; 0: off"""
+    early_share: float = 0.75
+    """share of the steps in which parts are shown"""
     flip: bool = False
     """mirror left-right, half of the time"""
     randaugment_layers: int = 0
@@ -111,6 +119,8 @@ class AugmentConfig:
     def __post_init__(self) -> None:
         one_of("augment.crop", self.crop, CROPS)
         in_range("augment.shift", self.shift, 0, 1024)
+        in_range("augment.early_crop", self.early_crop, 0, 4096)
+        in_range("augment.early_share", self.early_share, 0.0, 1.0)
         in_range("augment.randaugment_layers", self.randaugment_layers, 0, 16)
         in_range("augment.randaugment_magnitude", self.randaugment_magnitude, 0, 30)
         for name in ("color_jitter", "erasing"):
@@ -138,11 +148,15 @@ class OptimizerConfig:
     weight_decay: float = 0.05
     """on matrices only, times the learning rate"""
     beta1: float = 0.9
+    """decay of the average gradient, of adamw"""
     beta2: float = 0.999
+    """decay of the average squared gradient, of adamw"""
     eps: float = 1e-8
+    """added to the root of the average squared gradient, of adamw"""
     momentum: float = 0.9
     """of sgd"""
     muon_momentum: float = 0.95
+    """of muon, in Nesterov's form"""
     clip_norm: float = 1.0
     """largest norm of the whole gradient; 0: off"""
 
@@ -159,9 +173,11 @@ class ScheduleConfig:
     """How the learning rate moves: up from 0 in warm-up, then down to `final` of the peak."""
 
     name: str = "cosine"
+    """shape of the way down: cosine, linear, constant"""
     warmup_epochs: float = 5.0
+    """epochs of the way up"""
     warmup_steps: int = 0
-    """takes the place of warmup_epochs when above 0"""
+    """optimizer steps of the way up; takes the place of warmup_epochs when above 0"""
     final: float = 0.0
     """share of the peak at the last step"""
 
@@ -177,21 +193,27 @@ class TrainConfig:
     """How long, in what portions, on what, and how often it is measured and saved."""
 
     epochs: float = 100.0
+    """how often each training picture is seen; need not be whole"""
     steps: int = 0
-    """takes the place of epochs when above 0"""
+    """optimizer steps; takes the place of epochs when above 0"""
     batch_size: int = 128
     """pictures in one optimizer step"""
     shards: int = 1
     """virtual shards: fixed parts of the batch whose gradients are added in a fixed order"""
     label_smoothing: float = 0.0
+    """share of each target that is spread evenly over all classes"""
+    whiten_patches: bool = False
+    """start the patch matrix from the whitening of real patches instead of from random numbers"""
     ema_decay: float = 0.0
     """decay of the averaged weights per step; 0: off"""
     seed: int = 0
+    """of first weights, order, augmentation and dropout; the same seed on the same machine gives the same bits"""
     precision: str = "auto"
     """fp32, bf16; auto: bf16 where the processor computes in it"""
     compile: str = "auto"
     """torch.compile: on, off; auto: measured at the start, used when it pays"""
     device: str = "auto"
+    """cpu, cuda, mps; auto: the fastest there is"""
     threads: int = 0
     """of the processor; 0: one for small models, whose operations are too short to share, else every core"""
     checkpoint_activations: bool = False
@@ -231,11 +253,17 @@ class RunConfig:
     """Everything that decides the result of a run."""
 
     model: ViTConfig = field(default_factory=ViTConfig)
+    """the architecture"""
     data: DataConfig = field(default_factory=DataConfig)
+    """the pictures"""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """what is done to training pictures"""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """how weights move"""
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    """how far they move at each step"""
     train: TrainConfig = field(default_factory=TrainConfig)
+    """how long, in what portions, on what"""
 
     def __post_init__(self) -> None:
         if self.model.image_size != self.data.image_size:
@@ -248,6 +276,16 @@ class RunConfig:
                 f"the model reads {self.model.in_channels} channels, the data gives {self.data.channels}",
                 where="model.in_channels",
             )
+        early, sides = self.augment.early_crop, zip(self.model.cell_size, self.model.image_size, strict=True)
+        if early and any(early % cell or early > side for cell, side in sides):
+            rows, columns = self.model.cell_size
+            raise ConfigError(
+                f"{early} pixels are not whole patches of {rows}x{columns} inside the picture",
+                where="augment.early_crop",
+                fix="Give a multiple of the patch, at most model.image_size",
+            )
+        if self.train.whiten_patches and self.model.stem != "patch":
+            raise ConfigError(f"the {self.model.stem} stem has no patches of pixels", where="train.whiten_patches")
 
 
 SECTIONS: dict[str, Any] = {f.name: f.default_factory for f in fields(RunConfig)}

@@ -199,8 +199,8 @@ def read_folder(folder: Path) -> dict[str, bytes]:
     raw = read_bytes(folder / MANIFEST)
     damaged = CheckpointError("is damaged", where=str(folder / MANIFEST), fix="Use a copy of the folder")
     try:
-        names = list(json.loads(raw)["files"])
-    except (ValueError, RecursionError, TypeError, KeyError) as error:
+        names = list(json.loads(raw)["files"].keys())
+    except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
         raise damaged from error
     contents = {}
     for name in names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from dataclasses import dataclass
@@ -169,8 +170,9 @@ class MetricsLog:
             return self._file.tell()
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file; what matters of it was made durable by `sync`."""
+        with contextlib.suppress(OSError):  # a full disk was told when it was written to
+            self._file.close()
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

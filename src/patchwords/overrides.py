@@ -7,8 +7,6 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-import yaml
-
 from .config import SECTIONS, RunConfig
 from .errors import ConfigError, nearest
 
@@ -124,6 +122,8 @@ def from_dict(values: Mapping[str, Any]) -> RunConfig:
 
 def to_yaml(run: RunConfig) -> str:
     """Return `run` as the text of config.yaml."""
+    import yaml  # here: a model can be built and used without it
+
     return yaml.safe_dump(to_dict(run), sort_keys=False)
 
 

@@ -1,10 +1,10 @@
-"""Progress on standard error: a live line on a terminal, a plain line now and then elsewhere."""
+"""Progress on standard error: a live bar on a terminal, a plain line now and then elsewhere."""
 
 from __future__ import annotations
 
 import sys
 import time
-from typing import TextIO
+from typing import Any
 
 
 def duration(seconds: float) -> str:
@@ -18,7 +18,7 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """Counted work with rate and time left.
+    """Counted work with the time that is left.
 
     Args:
         label: what is counted, such as "training".
@@ -27,43 +27,53 @@ class Progress:
         every: seconds between plain lines when standard error is not a terminal.
     """
 
-    def __init__(
-        self, label: str, total: int, *, start: int = 0, every: float = 10.0, stream: TextIO | None = None
-    ) -> None:
+    def __init__(self, label: str, total: int, *, start: int = 0, every: float = 10.0) -> None:
         self.label, self.total, self.every = label, total, every
-        self.stream = stream or sys.stderr
-        self.live = self.stream.isatty()
-        self.done = self._first = start
-        self._began = self._shown = time.monotonic()
+        self._first, self._began = start, time.monotonic()
+        self._shown = self._began
+        self._bar, self._task = _live_bar(label, total, start) if sys.stderr.isatty() else (None, None)
 
     def update(self, done: int, text: str = "") -> None:
         """Say that `done` are done; `text` is shown behind the count."""
-        self.done = done
+        if self._bar:
+            self._bar.update(self._task, completed=done, text=text)
+            return
         now = time.monotonic()
-        if now - self._shown >= (0.2 if self.live else self.every) or done >= self.total:
+        if now - self._shown >= self.every or done >= self.total > 0:
             self._shown = now
-            self._show(f"{self.label} {done}/{self.total}{self._left(now)}{'  ' + text if text else ''}")
+            self.note(f"{self.label} {done}/{self.total}{self._left(done, now)}{'  ' + text if text else ''}")
 
-    def _left(self, now: float) -> str:
-        elapsed, new = now - self._began, self.done - self._first
-        if not new or elapsed < 0.5:
+    def _left(self, done: int, now: float) -> str:
+        elapsed, new = now - self._began, done - self._first
+        if new < 1 or elapsed < 0.5 or done >= self.total:
             return ""
-        return f"  {duration(elapsed / new * max(self.total - self.done, 0))} left"
-
-    def _show(self, line: str) -> None:
-        if self.live:
-            self.stream.write(f"\r\x1b[2K{line}")
-        else:
-            self.stream.write(line + "\n")
-        self.stream.flush()
+        return f"  {duration(elapsed / new * (self.total - done))} left"
 
     def note(self, line: str) -> None:
         """Print a line that stays."""
-        self.stream.write(f"\r\x1b[2K{line}\n" if self.live else line + "\n")
-        self.stream.flush()
+        if self._bar:
+            self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(line, file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """End the live line."""
-        if self.live and self.done > self._first:
-            self.stream.write("\n")
-            self.stream.flush()
+        """End the bar."""
+        if self._bar:
+            self._bar.stop()
+
+
+def _live_bar(label: str, total: int, start: int) -> tuple[Any, Any]:
+    from rich import progress
+    from rich.console import Console
+
+    columns = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(bar_width=24),
+        progress.MofNCompleteColumn(),
+        progress.TimeRemainingColumn(compact=True),
+        progress.TextColumn("{task.fields[text]}", markup=False),
+    )
+    bar = progress.Progress(*columns, console=Console(stderr=True), refresh_per_second=5)
+    task = bar.add_task(label, total=total, completed=start, text="")
+    bar.start()
+    return bar, task

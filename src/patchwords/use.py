@@ -131,6 +131,13 @@ def evaluate(run: str | Path, data: str = "", *, split: str = "", batch_size: in
             f"{_some(chosen.unknown_classes)}",
             file=sys.stderr,
         )
+    if chosen.rejected and data:
+        first = chosen.rejected[0]
+        print(
+            f"warning: {len(chosen.rejected)} pictures cannot be used and are not measured; the first is "
+            f"{printable(first.path)}: {printable(first.reason)}",
+            file=sys.stderr,
+        )
     batches = chosen.batches(batch_size)
     return measure_model(loaded.model, loaded.preprocess, batches, chosen.labels, loaded.classes, chosen.paths)
 

@@ -1,5 +1,7 @@
 """Kernels: their values and gradients are those of plain autograd, to rounding."""
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,15 +16,15 @@ def normal(*shape, dtype=torch.float64, seed=0):
     return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
 
 
-def plain_mlp(x, w1, b1, w2, b2):
-    return F.linear(F.gelu(F.linear(x, w1, b1)), w2, b2)
-
-
-def plain_attention(qkv, heads):
+def plain_attention(qkv, heads, bias=0.0):
     batch, count, width = qkv.shape
     q, k, v = qkv.view(batch, count, 3, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-    weights = (q @ k.transpose(-2, -1) / (width // 3 // heads) ** 0.5).softmax(-1)
+    weights = (q @ k.transpose(-2, -1) / (width // 3 // heads) ** 0.5 + bias).softmax(-1)
     return (weights @ v).transpose(1, 2).reshape(batch, count, width // 3)
+
+
+def attend(attention, qkv, *bias):
+    return attention(qkv, HEADS, *bias)
 
 
 def case(name, dtype=torch.float64):
@@ -36,15 +38,12 @@ def case(name, dtype=torch.float64):
         return kernels.dense, F.linear, (normal(BATCH, TOKENS, HIDDEN, dtype=dtype), down, down_bias)
     if name == "dense of a view without bias":
         return kernels.dense, F.linear, (normal(TOKENS, BATCH, DIM, dtype=dtype).transpose(0, 1), up, None)
-    if name == "mlp":
-        return kernels.mlp, plain_mlp, (x, up, up_bias, down, down_bias)
-    if name == "mlp without bias":
-        return kernels.mlp, plain_mlp, (x, up, None, down, None)
     qkv = normal(BATCH, TOKENS, 3 * DIM, dtype=dtype)
-    return (lambda t: kernels.attention(t, HEADS)), (lambda t: plain_attention(t, HEADS)), (qkv,)
+    inputs = (qkv, normal(1, HEADS, TOKENS, TOKENS, dtype=dtype)) if name == "attention with bias" else (qkv,)
+    return partial(attend, kernels.attention), partial(attend, plain_attention), inputs
 
 
-CASES = ["dense up", "dense down", "dense of a view without bias", "mlp", "mlp without bias", "attention"]
+CASES = ["dense up", "dense down", "dense of a view without bias", "attention", "attention with bias"]
 
 
 def value_and_gradients(function, inputs):
@@ -94,12 +93,9 @@ def test_same_bits_twice(name):
 
 
 def test_frozen_weights_get_no_gradient():
-    x, w1, b1, w2, b2 = case("mlp")[2]
-    frozen = [t.detach() for t in (w1, b1, w2, b2)]
-    output = kernels.mlp(x, *frozen)
-    (gradient,) = torch.autograd.grad(output.sum(), x)
-    (wanted,) = torch.autograd.grad(plain_mlp(x, *frozen).sum(), x)
-    torch.testing.assert_close(gradient, wanted, rtol=0, atol=1e-10)
+    x, weight, bias = case("dense up")[2]
+    (gradient,) = torch.autograd.grad(kernels.dense(x, weight.detach(), bias.detach()).sum(), x)
+    torch.testing.assert_close(gradient, weight.sum(0).expand_as(x), rtol=0, atol=1e-10)
 
 
 def test_weights_that_are_inputs_of_a_wide_and_a_tall_layer_have_the_weight_s_shape():

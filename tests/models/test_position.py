@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from patchwords.architecture import POSITIONS, ViTConfig
-from patchwords.models import build, position
+from patchwords.models import build, create_model, position
 
 from .families import alive, pictures
 
@@ -159,3 +159,36 @@ def test_left_out_patches_leave_the_others_where_they_are(kind):
             scores = record["block00/attn/weights"][i][:, kept[i]][:, :, kept[i]]
             wanted = scores / scores.sum(-1, keepdim=True)
             torch.testing.assert_close(kept_record["block00/attn/weights"][i], wanted, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("kind", POSITIONS)
+def test_a_window_keeps_the_scale_of_positions(kind):
+    """In training with windows on, a cut-out has the tokens and places that its patches have in the whole picture."""
+    model = create_model("vit_tiny_patch4_32", dim=48, depth=1, num_heads=4, mlp_dim=96, position=kind).train()
+    model.set_windows()
+    images = torch.randn(2, 3, 32, 32)
+    inside = torch.arange(64).view(8, 8)[1:7, 1:7].flatten() + 1
+    tokens, places = model.embed(images[..., 4:28, 4:28])
+    whole, whole_places = model.embed(images)
+    torch.testing.assert_close(tokens[:, 1:], whole[:, inside])
+    if places.rotation is not None:
+        assert torch.equal(places.rotation[..., 1:, :], whole_places.rotation[..., inside, :])
+    if places.index is not None:
+        assert torch.equal(places.index[0, 1:, 1:], whole_places.index[0][inside][:, inside])
+    resized, _ = model.eval().embed(images[..., 4:28, 4:28])
+    same = kind in ("relative", "rope", "none")
+    assert torch.equal(tokens, resized) is same
+
+
+def test_a_relative_slope_points_each_head_at_a_neighbour():
+    config = ViTConfig(image_size=(20, 20), patch_size=(4, 4), position="relative", relative_slope=2.0, dim=48)
+    config = dataclasses.replace(config, num_heads=4, class_token=False, pool="mean")
+    index = position.relative_index((5, 5), 0)
+    seen = set()
+    for layer in range(2):
+        weights = position.relative_table(config, layer)[index].permute(2, 0, 1).softmax(dim=-1)
+        for head in range(4):
+            row, column = divmod(int(weights[head, 12].argmax()), 5)  # 12: the patch in the middle, (2, 2)
+            assert weights[head, 12].max() > 0.5
+            seen.add((row - 2, column - 2))
+    assert seen == {(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1)} - {(0, 0)}

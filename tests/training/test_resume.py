@@ -20,7 +20,8 @@ SETTINGS = {
     "model.dim": "32", "model.depth": "2", "model.num_heads": "2", "model.mlp_dim": "64", "model.drop_path": "0.2",
     "model.dropout": "0.1", "train.steps": "40", "train.batch_size": "16", "train.shards": "2",
     "train.ema_decay": "0.9", "train.log_steps": "1", "train.eval_epochs": "2", "train.save_seconds": "0.01",
-    "augment.mixup": "0.2", "augment.cutmix": "0.5", "augment.crop": "shift", "augment.shift": "1", "train.tensorboard": "false",
+    "augment.mixup": "0.2", "augment.cutmix": "0.5", "augment.crop": "shift", "augment.shift": "1",
+    "train.tensorboard": "false",
 }  # fmt: skip
 STREAMED = SETTINGS | {"augment.crop": "random_resized", "train.steps": "25"}
 

@@ -10,6 +10,7 @@ import sys
 from typing import Any, NoReturn
 
 from ..errors import ConfigError, PatchwordsError, nearest
+from ..files import fault_of
 
 COMMANDS = {
     "train": "train a Vision Transformer on a folder of pictures, or go on with a run",
@@ -35,33 +36,43 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code; the entry point of `patchwords`."""
     argv = sys.argv[1:] if argv is None else argv
     debug, as_json = "--debug" in argv, "--json" in argv
+    if hasattr(sys.stdout, "reconfigure"):  # a name that the terminal cannot show is printed escaped
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = dispatch([argument for argument in argv if argument != "--debug"])
         sys.stdout.flush()
         return code
     except PatchwordsError as fault:
-        if debug:
-            raise
-        if as_json:
-            print(json.dumps(fault.as_dict()))
-        print(f"error: {fault.line()}" if fault.exit_code != 75 else fault.line(), file=sys.stderr)
-        return fault.exit_code
+        return _failed(fault, debug, as_json)
     except KeyboardInterrupt:
-        print("stopped at once; the last saved state is kept: run the same command to go on", file=sys.stderr)
+        kept = "; the last saved state is kept: run the same command to go on" if argv[:1] == ["train"] else ""
+        print(f"stopped at once{kept}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output went away, as in `patchwords models | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return 74 if argv[:1] == ["train"] else 0  # a training that could not go on is not done
+    except OSError as error:
+        return _failed(fault_of(error, error.filename or "", "use"), debug, as_json)
     except Exception as error:
-        if debug:
-            raise
-        print(f"error: {_bug(error)}", file=sys.stderr)
-        return 1
+        return _failed(_bug(error), debug, as_json)
 
 
-def _bug(error: Exception) -> str:
+def _failed(fault: PatchwordsError, debug: bool, as_json: bool) -> int:
+    """Say what is wrong in one line (and as JSON) and return the exit code; raise when debugging."""
+    if debug:
+        raise fault
+    if as_json:
+        print(json.dumps(fault.as_dict()))
+    print(f"error: {fault.line()}" if fault.exit_code != 75 else fault.line(), file=sys.stderr)
+    return fault.exit_code
+
+
+def _bug(error: Exception) -> PatchwordsError:
     text = " ".join(f"{type(error).__name__}: {error}".split())
-    return f"this is a bug in patchwords: {text}. Run again with --debug and report what it prints"
+    return PatchwordsError(
+        f"this is a bug in patchwords: {text}", fix="Run again with --debug and report what it prints"
+    )
 
 
 def dispatch(argv: list[str]) -> int:
@@ -80,43 +91,50 @@ def dispatch(argv: list[str]) -> int:
     module = importlib.import_module(f".{_MODULES.get(name, name)}", __package__)
     parser = Parser(prog=f"patchwords {name}", description=COMMANDS[name], allow_abbrev=False)
     module.add_arguments(parser)
-    arguments, rest = parser.parse_known_args(argv[1:])
-    arguments.settings = settings_of(rest, parser, getattr(module, "TAKES_SETTINGS", False))
+    settings, rest = take_settings(argv[1:], parser, getattr(module, "TAKES_SETTINGS", False))
+    arguments, unknown = parser.parse_known_args(rest)
+    if unknown:
+        raise ConfigError(f"one argument too many: {unknown[0]!r}", where=parser.prog, fix=f"See {parser.prog} --help")
+    arguments.settings = settings
     return module.main(arguments)
 
 
-def settings_of(rest: list[str], parser: argparse.ArgumentParser, allowed: bool) -> dict[str, str]:
-    """Return {"section.field": "text"} from the arguments `parser` did not know.
+def take_settings(argv: list[str], parser: argparse.ArgumentParser, allowed: bool) -> tuple[dict[str, str], list[str]]:
+    """Return ({"section.field": "text"}, the other arguments).
 
     Raises:
-        ConfigError: an argument is neither an option nor a setting; names the nearest.
+        ConfigError: an option is neither one of `parser` nor a setting; names the nearest.
     """
+    known = {option for action in parser._actions for option in action.option_strings}
     settings: dict[str, str] = {}
-    pending = list(rest)
+    rest: list[str] = []
+    pending = list(argv)
     while pending:
         argument = pending.pop(0)
         option, equals, text = argument.partition("=")
-        if not (allowed and option.startswith("--") and "." in option):
-            _refuse(argument, parser, allowed)
+        if argument == "--":
+            rest += [argument, *pending]
+            break
+        if not option.startswith("--") or option in known:
+            rest.append(argument)
+            continue
+        if not (allowed and "." in option):
+            _refuse(option, parser, known, allowed)
         if not equals:
             if not pending or pending[0].startswith("--"):
                 raise ConfigError("needs a value", where=option, fix=f"Write {option} VALUE")
             text = pending.pop(0)
         settings[option.removeprefix("--")] = text
-    return settings
+    return settings, rest
 
 
-def _refuse(argument: str, parser: argparse.ArgumentParser, allowed: bool) -> NoReturn:
-    if not argument.startswith("-"):
-        raise ConfigError(f"one argument too many: {argument!r}", where=parser.prog, fix=f"See {parser.prog} --help")
-    known = [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
+def _refuse(option: str, parser: argparse.ArgumentParser, known: set[str], allowed: bool) -> NoReturn:
+    import difflib
+
     if allowed:
         from ..overrides import all_settings
 
-        known += [f"--{name}" for name in all_settings()]
-    import difflib
-
-    option = argument.partition("=")[0]
+        known = known | {f"--{name}" for name in all_settings()}
     close = difflib.get_close_matches(option, known, n=1, cutoff=0.5)
     hint = f"Did you mean {close[0]}? " if close else ""
     raise ConfigError(f"unknown option {option}", where=parser.prog, fix=f"{hint}See {parser.prog} --help")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from ..errors import ConfigError
 from . import add_common, print_json
 
 TAKES_SETTINGS = True
@@ -22,7 +23,10 @@ def main(arguments: argparse.Namespace) -> int:
     from ..data.audit import audit
     from ..overrides import parse_settings, with_fields
 
-    config = with_fields(DataConfig(), parse_settings(arguments.settings).get("data", {}), "data")
+    sections = parse_settings(arguments.settings)
+    if strange := sorted(sections.keys() - {"data"}):
+        raise ConfigError("has nothing to do with an audit", where=strange[0], fix="Allowed: --data.NAME VALUE")
+    config = with_fields(DataConfig(), sections.get("data", {}), "data")
     report = audit(open_source(arguments.data), config)
     if arguments.json:
         print_json(report.as_dict())

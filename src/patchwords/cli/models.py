@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from ..errors import ConfigError
 from . import add_common, print_json
 
 
@@ -26,6 +27,9 @@ def main(arguments: argparse.Namespace) -> int:
             print("\n".join(f"{name:<28} {preset.about}" for name, preset in PRESETS.items()))
         return 0
     configs = {name: model_config(name) for name in list_models(arguments.pattern)}
+    if not configs:
+        fix = "Give a pattern such as '*patch16*'; without one, all are listed"
+        raise ConfigError(f"no model has the name {arguments.pattern!r}", where="patchwords models", fix=fix)
     if arguments.json:
         from ..overrides import to_dict
 

@@ -66,6 +66,12 @@ class Augment:
         top, left, tall, wide = boxes[0].tolist()
         return top, left, tall, wide
 
+    def window(self, images: Tensor, side: int, epoch: np.ndarray, ids: np.ndarray) -> Tensor:
+        """Return a square part (B, C, side, side) of each picture, at a place drawn for (epoch, sample)."""
+        spare = np.array(images.shape[-2:]) - side + 1
+        corners = torch.from_numpy((self._draw("window", epoch, ids, 2) * spare).astype(np.int64))
+        return ops.rearrange(images, *(corners[:, axis, None] + torch.arange(side) for axis in (0, 1)))
+
     def _draw(self, site: str, epoch: Counter, ids: np.ndarray, count: int) -> np.ndarray:
         """Return (B, count) in [0, 1)."""
         return uniform(self.seed, f"augment/{site}", epoch, ids, count)

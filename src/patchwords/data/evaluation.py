@@ -18,7 +18,7 @@ from .. import files
 from ..config import DataConfig
 from ..errors import ConfigError, DataError, PatchwordsError, nearest
 from ..preprocess import Preprocess
-from .manifest import Manifest, Pictures, make_manifest
+from .manifest import Manifest, Pictures, Rejected, make_manifest
 from .sources import SPLITS, Progress, open_source
 
 
@@ -48,6 +48,8 @@ class Labelled:
     labels: np.ndarray
     """(picture,) index into the model's classes; -1: a class that the model does not know"""
     unknown_classes: tuple[str, ...]
+    rejected: tuple[Rejected, ...]
+    """listed and not measured, each with its reason"""
     batches: Callable[[int], Iterator[Tensor]]
     """from a batch size to uint8 pixels, each picture once, in order"""
 
@@ -65,6 +67,7 @@ def open_labelled(
         paths=[manifest.pictures[i].path for i in numbers.tolist()],
         labels=translation[manifest.labels[numbers]],
         unknown_classes=tuple(name for name in manifest.classes if name not in known),
+        rejected=manifest.rejected,
         batches=partial(eval_batches, pictures, numbers, preprocess),
     )
 

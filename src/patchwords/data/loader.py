@@ -207,9 +207,14 @@ def _pool(workers: int) -> ThreadPoolExecutor:
         workers, thread_name_prefix="patchwords-loader", initializer=torch.set_num_threads, initargs=(1,)
     )
     started = Barrier(workers + 1)
-    for _ in range(workers):
-        pool.submit(started.wait)
-    started.wait()
+    try:
+        for _ in range(workers):
+            pool.submit(started.wait)
+        started.wait()
+    except BaseException:  # an interrupt: no thread is left waiting
+        started.abort()
+        pool.shutdown()
+        raise
     torch.set_num_threads(own)  # what a thread sets for itself also becomes the default of threads to come
     return pool
 

@@ -13,7 +13,7 @@ from ..config import ViTConfig
 from . import kernels
 from .contract import Record, note
 from .layers import Dense, Mlp, layer_norm
-from .position import Places, relative_bias, relative_rows, rotate
+from .position import Places, relative_bias, relative_table, rotate
 
 EXPLICIT_TOKENS = {"training": 1024, "inference": 256}
 """longest bfloat16 sequence for which plain products beat torch's fused kernel on a CPU.
@@ -58,7 +58,7 @@ class Attention(nn.Module):
     qkv_bias=qv keeps `q_bias` and `v_bias` apart, as timm does for BEiT and DINOv3: k has none.
     """
 
-    def __init__(self, config: ViTConfig) -> None:
+    def __init__(self, config: ViTConfig, layer: int) -> None:
         super().__init__()
         dim, self.num_heads, self.grid = config.dim, config.num_heads, config.grid
         self.qkv = Dense(dim, 3 * dim, config.qkv_bias == "qkv", stacked=3)
@@ -67,9 +67,8 @@ class Attention(nn.Module):
         if config.qk_norm:
             self.q_norm, self.k_norm = layer_norm(config, config.head_dim), layer_norm(config, config.head_dim)
         if config.position == "relative":
-            rows = relative_rows(config.grid, config.num_prefix_tokens)
-            self.relative_position_bias_table = nn.Parameter(torch.zeros(rows, config.num_heads))
-        self.proj = Dense(dim, dim, config.proj_bias)
+            self.relative_position_bias_table = nn.Parameter(relative_table(config, layer))
+        self.proj = Dense(dim, dim, config.proj_bias, gain=config.residual_gain)
         self.attn_drop, self.proj_drop = nn.Dropout(config.attention_dropout), nn.Dropout(config.dropout)
         self.qkv_bias, self.qk_norm, self.relative = config.qkv_bias, config.qk_norm, config.position == "relative"
 
@@ -78,18 +77,19 @@ class Attention(nn.Module):
         batch, count, dim = tokens.shape
         dropout = self.attn_drop.p if self.training else 0.0
         qkv = self._qkv(tokens)
-        changed = self.qk_norm or self.relative or dropout or places.rotation is not None or record is not None
-        if not changed and count <= EXPLICIT_TOKENS["training"] and kernels.pay(qkv):
-            return self.proj_drop(self.proj(kernels.attention(qkv, self.num_heads)))
+        bias = None
+        if self.relative:
+            bias = relative_bias(self.relative_position_bias_table, self.grid, places).to(qkv.dtype)
+        changed = self.qk_norm or dropout or places.rotation is not None or record is not None
+        shared = bias is None or bias.shape[0] == 1  # one bias for all pictures
+        if not changed and shared and count <= EXPLICIT_TOKENS["training"] and kernels.pay(qkv):
+            return self.proj_drop(self.proj(kernels.attention(qkv, self.num_heads, bias)))
         q, k, v = qkv.view(batch, count, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
         if self.qk_norm:
             q, k = self.q_norm(q).to(v.dtype), self.k_norm(k).to(v.dtype)  # autocast norms in float32
         if places.rotation is not None:
             rotation = places.rotation.to(v.dtype)
             q, k = rotate(q, rotation), rotate(k, rotation)
-        bias = None
-        if self.relative:
-            bias = relative_bias(self.relative_position_bias_table, self.grid, places).to(q.dtype)
         heads, weights = attend(q, k, v, bias, dropout, explicit=record is not None)
         note(record, f"{name}/weights", weights)
         return self.proj_drop(self.proj(heads.transpose(1, 2).reshape(batch, count, dim)))

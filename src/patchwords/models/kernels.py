@@ -1,18 +1,16 @@
-"""Kernels: the training step's three heavy pieces, with their gradients written by hand, for bfloat16 on a CPU.
+"""Kernels: two pieces of the training step with gradients written by hand, for bfloat16 on a CPU.
 
-autograd makes the same gradients from the same formulas; these differ in how. Each line was measured alone on one
-thread of a Zen 4 (torch 2.13, `vit_tiny_patch4_32`, 65 tokens, width 192); `benchmarks/training_step.py` measures all.
+autograd makes the same gradients by the same formulas; what differs is the work around them. Measured alone, one
+thread of a Zen 4, torch 2.13, `vit_tiny_patch4_32`:
 
-| what is done otherwise                                          | where                  | gain          |
-|-----------------------------------------------------------------|------------------------|---------------|
-| q k^T, softmax, product by v as batched matrix products, where  | `attention`            | the step 1.7x |
-| torch's fused kernel has a slow backward pass; scores, softmax  |                        |               |
-| and their gradients share one buffer, the scale rides in the    |                        |               |
-| product; q, k, v and their gradients are moved in one copy each |                        |               |
-| the weight's gradient is computed as the wide one of x^T g and  | `dense`, `mlp`         | 1.1x of that  |
-| (g^T x): oneDNN is faster the longer the rows                   |                        | product       |
-| the bias is added inside the product: addmm copies it out first | `dense`, `mlp`         | 0.04 of step  |
-| the gradient of GELU overwrites the gradient it came from       | `mlp`                  | memory        |
+- `attention`: q k^T, the softmax and the product by v as batched products. torch's fused kernel spends 40 % of a whole
+  step in its backward pass. The scale rides in the product, scores and softmax share one buffer, so do their gradients,
+  and q, k, v and their gradients are moved in one copy each: 1.7 times the step with the fused kernel.
+- `dense`: the gradient of the weight is x^T g or its transpose g^T x; oneDNN makes the one with the longer rows 1.07 to
+  1.13 times as fast (autograd always asks for g^T x).
+
+Tried and left out, because it changed nothing: one function for the whole MLP with the gradient of GELU in place, bias
+and residual as epilogues of oneDNN's product, packed weights, the gradient of the bias by a product with ones.
 """
 
 from __future__ import annotations
@@ -43,21 +41,17 @@ def dense(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return _Dense.apply(x, weight, bias)
 
 
-def mlp(x: Tensor, weight1: Tensor, bias1: Tensor | None, weight2: Tensor, bias2: Tensor | None) -> Tensor:
-    """Return GELU(x W_1^T + b_1) W_2^T + b_2 with the exact GELU: (..., D) of x (..., D), W_1 (M, D), W_2 (D, M)."""
-    return _Mlp.apply(x, weight1, bias1, weight2, bias2)
-
-
-def attention(qkv: Tensor, num_heads: int) -> Tensor:
-    """Return the heads' softmax(q k^T / sqrt(D_h)) v side by side (2010.11929, eq. 6-8).
+def attention(qkv: Tensor, num_heads: int, bias: Tensor | None = None) -> Tensor:
+    """Return the heads' softmax(q k^T / sqrt(D_h) + bias) v side by side (2010.11929, eq. 6-8).
 
     Args:
         qkv: (B, T, 3 D), the q of all heads, then k, then v.
+        bias: (1, heads, T, T) or None.
 
     Returns:
         (B, T, D).
     """
-    return _Attention.apply(qkv, num_heads)
+    return _Attention.apply(qkv, num_heads, bias)
 
 
 class _Dense(torch.autograd.Function):
@@ -78,56 +72,34 @@ class _Dense(torch.autograd.Function):
         )
 
 
-class _Mlp(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, w1: Tensor, b1: Tensor | None, w2: Tensor, b2: Tensor | None) -> Tensor:
-        hidden = F.linear(x, w1, b1)
-        active = F.gelu(hidden)
-        ctx.save_for_backward(x, hidden, active, w1, w2)
-        return F.linear(active, w2, b2)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, hidden, active, w1, w2 = ctx.saved_tensors
-        rows, needs = _rows(grad), ctx.needs_input_grad
-        grad_w2 = _weight_gradient(rows, _rows(active)) if needs[3] else None
-        grad_b2 = rows.sum(0) if needs[4] else None
-        inner = rows.mm(w2)
-        aten.gelu_backward.grad_input(inner, _rows(hidden), grad_input=inner)
-        return (
-            inner.mm(w1).view(x.shape) if needs[0] else None,
-            _weight_gradient(inner, _rows(x)) if needs[1] else None,
-            inner.sum(0) if needs[2] else None,
-            grad_w2,
-            grad_b2,
-        )
-
-
 class _Attention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, qkv: Tensor, num_heads: int) -> Tensor:
+    def forward(ctx: Any, qkv: Tensor, num_heads: int, bias: Tensor | None) -> Tensor:
         batch, count, width = qkv.shape
         ctx.sizes = batch, num_heads, count, width // (3 * num_heads)
         ctx.scale = ctx.sizes[-1] ** -0.5
         q, k, v = _split_heads(qkv, 3, ctx.sizes)
         weights = q.new_empty(*q.shape[:2], count).baddbmm_(q, k.transpose(1, 2), beta=0, alpha=ctx.scale)
+        if bias is not None:
+            weights.view(batch, num_heads, count, count).add_(bias)
         torch.softmax(weights, -1, out=weights)
         ctx.save_for_backward(q, k, v, weights)
         return _join_heads(weights.bmm(v)[None], ctx.sizes)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor | None]:
         q, k, v, weights = ctx.saved_tensors
         (grad,) = _split_heads(grad, 1, ctx.sizes)
         scores = grad.bmm(v.transpose(1, 2))
         aten._softmax_backward_data.out(scores, weights, -1, weights.dtype, grad_input=scores)
+        count = weights.shape[-1]
+        grad_bias = scores.view(*ctx.sizes[:2], count, count).sum(0, keepdim=True) if ctx.needs_input_grad[2] else None
         grads = grad.new_empty(3, *q.shape)
         grads[0].baddbmm_(scores, k, beta=0, alpha=ctx.scale)
         grads[1].baddbmm_(scores.transpose(1, 2), q, beta=0, alpha=ctx.scale)
         torch.bmm(weights.transpose(1, 2), grad, out=grads[2])
-        return _join_heads(grads, ctx.sizes), None
+        return _join_heads(grads, ctx.sizes), None, grad_bias
 
 
 def _rows(x: Tensor) -> Tensor:

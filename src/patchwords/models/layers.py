@@ -8,8 +8,9 @@ Initial values, as in the paper's code (google-research/vision_transformer, mode
 | `cls_token`, `dist_token`                | zeros                                                        |
 | `reg_token`                              | normal, std 1e-6 (DINOv2), so that registers differ          |
 | `pos_embed` and its 2-D tables           | normal, std 0.02                                             |
-| `attn.relative_position_bias_table`      | zeros                                                        |
+| `attn.relative_position_bias_table`      | zeros; with `relative_slope` a neighbour for each head       |
 | `attn.qkv`, `attn.proj`, `mlp.fc1`, `fc2`| Xavier uniform, each of the matrices stacked in one by itself|
+|                                          | `attn.proj` and `fc2` times `residual_gain`                  |
 | bias of `mlp.fc1`, `mlp.fc2`             | normal, std 1e-6                                             |
 | other biases                             | zeros                                                        |
 | LayerNorm, GroupNorm                     | ones and zeros; zeros at the end of a residual unit          |
@@ -47,16 +48,26 @@ class Dense(nn.Linear):
     Args:
         stacked: matrices that lie one above the other in W, each filled as one by itself (3 for q, k, v).
         bias_std: standard deviation of b.
+        gain: scale of W.
     """
 
-    def __init__(self, inputs: int, outputs: int, bias: bool = True, *, stacked: int = 1, bias_std: float = 0.0):
-        self.stacked, self.bias_std = stacked, bias_std
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        bias: bool = True,
+        *,
+        stacked: int = 1,
+        bias_std: float = 0.0,
+        gain: float = 1.0,
+    ) -> None:
+        self.stacked, self.bias_std, self.gain = stacked, bias_std, gain
         super().__init__(inputs, outputs, bias)
 
     def reset_parameters(self) -> None:
         """Draw the initial values again."""
         for matrix in self.weight.chunk(self.stacked):
-            nn.init.xavier_uniform_(matrix)
+            nn.init.xavier_uniform_(matrix, self.gain)
         if self.bias is not None:
             nn.init.normal_(self.bias, std=self.bias_std) if self.bias_std else nn.init.zeros_(self.bias)
 
@@ -152,7 +163,7 @@ class Mlp(nn.Module):
         halves = 2 if config.activation == "swiglu" else 1
         self.activation = ACTIVATIONS[config.activation]
         self.fc1 = Dense(config.dim, halves * config.mlp_dim, config.mlp_bias, stacked=halves, bias_std=1e-6)
-        self.fc2 = Dense(config.mlp_dim, config.dim, config.mlp_bias, bias_std=1e-6)
+        self.fc2 = Dense(config.mlp_dim, config.dim, config.mlp_bias, bias_std=1e-6, gain=config.residual_gain)
         self.drop = nn.Dropout(config.dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:

@@ -23,6 +23,9 @@ from torch import Tensor, nn
 
 from ..config import Size, ViTConfig
 
+_NEIGHBOURS = ((0, 1), (1, 0), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, -1), (-1, 1))
+"""(rows down, columns right)"""
+
 
 class Places(NamedTuple):
     """Where the tokens of one batch lie, as attention needs it; computed once, used by every block."""
@@ -52,10 +55,11 @@ class RowsAndColumns(nn.Module):
         self.rows = nn.Parameter(nn.init.normal_(torch.empty(grid[0], dim // 2), std=0.02))
         self.columns = nn.Parameter(nn.init.normal_(torch.empty(grid[1], dim - dim // 2), std=0.02))
 
-    def forward(self, grid: Size) -> Tensor:
-        """Return (rows, columns, D) for `grid`."""
-        rows = resample(self.rows[:, None], (grid[0], 1))
-        columns = resample(self.columns[None], (1, grid[1]))
+    def forward(self, grid: Size, window: bool = False) -> Tensor:
+        """Return (rows, columns, D) for `grid`, stretched to it or cut out of the own one."""
+        fit = middle if window else resample
+        rows = fit(self.rows[:, None], (grid[0], 1))
+        columns = fit(self.columns[None], (1, grid[1]))
         return torch.cat([rows.expand(*grid, -1), columns.expand(*grid, -1)], dim=-1)
 
 
@@ -69,33 +73,45 @@ def position_table(config: ViTConfig) -> nn.Parameter | nn.Module | None:
     return None
 
 
-def position_rows(table: Tensor | nn.Module | None, config: ViTConfig, grid: Size, tokens: Tensor) -> Tensor | None:
+def position_rows(
+    table: Tensor | nn.Module | None, config: ViTConfig, grid: Size, tokens: Tensor, window: bool = False
+) -> Tensor | None:
     """Return E_pos (1, T, D) for pictures of `grid`, zero for tokens without a position; None when nothing is added.
 
     Args:
         table: what `position_table` made.
         tokens: (B, T, D), for its type and device.
+        window: pictures are cut out of larger ones: positions of the middle of the own grid, not of all of it.
     """
     if config.position == "learned":
-        placed = config.num_placed_prefix_tokens
-        prefix, patches = table[0, :placed], resample(table[0, placed:].unflatten(0, config.grid), grid)
+        placed, fit = config.num_placed_prefix_tokens, middle if window else resample
+        prefix, patches = table[0, :placed], fit(table[0, placed:].unflatten(0, config.grid), grid)
     elif config.position == "learned_2d":
-        prefix, patches = tokens.new_zeros(0, config.dim), table(grid)
+        prefix, patches = tokens.new_zeros(0, config.dim), table(grid, window)
     elif config.position == "sincos_2d":
-        prefix, patches = tokens.new_zeros(0, config.dim), sincos(grid, config.dim, tokens)
+        whole = sincos(config.grid if window else grid, config.dim, tokens)
+        prefix, patches = tokens.new_zeros(0, config.dim), middle(whole, grid)
     else:
         return None
     unplaced = patches.new_zeros(config.num_prefix_tokens - len(prefix), config.dim)
     return torch.cat([prefix, unplaced, patches.flatten(0, 1)])[None]
 
 
-def locate(config: ViTConfig, grid: Size, tokens: Tensor) -> Places:
+def locate(config: ViTConfig, grid: Size, tokens: Tensor, window: bool = False) -> Places:
     """Return what attention needs to know of positions for pictures of `grid`; `tokens` give type and device."""
+    whole = config.grid if window else grid
     if config.position == "rope":
-        return Places(grid, rotation=rotation(grid, config, tokens))
+        return Places(grid, rotation=rotation(grid, config, tokens, whole))
     if config.position == "relative":
-        return Places(grid, index=relative_index(grid, config.num_prefix_tokens, tokens.device)[None])
+        index = relative_index(grid, config.num_prefix_tokens, tokens.device, whole)
+        return Places(whole, index=index[None])
     return Places(grid)
+
+
+def middle(table: Tensor, grid: Size) -> Tensor:
+    """Return the middle (rows, columns, D) of a larger `table` (rows, columns, D)."""
+    top, left = ((own - wanted) // 2 for own, wanted in zip(table.shape[:2], grid, strict=True))
+    return table[top : top + grid[0], left : left + grid[1]]
 
 
 def resample(
@@ -132,18 +148,23 @@ def sincos(grid: Size, dim: int, like: Tensor, temperature: float = 10_000.0) ->
     return torch.cat([x.sin(), x.cos(), y.sin(), y.cos()], dim=-1).to(like.dtype)
 
 
-def rotation(grid: Size, config: ViTConfig, like: Tensor) -> Tensor:
+def rotation(grid: Size, config: ViTConfig, like: Tensor, whole: Size | None = None) -> Tensor:
     """Return cosine and sine (2, 1, 1, T, head_dim / 2) of each token's angles (DINOv3's convention).
 
     The centre of a patch has coordinates in -1 .. 1 on each axis; angles are 2 pi coordinate / period with periods
     from 1 towards `rope_base`; the first half belongs to the row, the second to the column. Prefix tokens do not turn.
+
+    Args:
+        whole: the grid to which -1 .. 1 belongs, and of which `grid` is the middle; None: `grid`.
     """
     steps = config.head_dim // 4
     frequencies = 2 * math.pi * config.rope_base ** -(_axis(steps, like) / steps)
-    y, x = ((2 * _axis(count, like) + 1) / count - 1 for count in grid)
-    down = (y[:, None] * frequencies)[:, None].expand(*grid, -1)
-    right = (x[:, None] * frequencies)[None].expand(*grid, -1)
-    angles = F.pad(torch.cat([down, right], dim=-1).flatten(0, 1), (0, 0, config.num_prefix_tokens, 0))
+    whole = whole or grid
+    y, x = ((2 * _axis(count, like) + 1) / count - 1 for count in whole)
+    down = (y[:, None] * frequencies)[:, None].expand(*whole, -1)
+    right = (x[:, None] * frequencies)[None].expand(*whole, -1)
+    angles = middle(torch.cat([down, right], dim=-1), grid).flatten(0, 1)
+    angles = F.pad(angles, (0, 0, config.num_prefix_tokens, 0))
     return torch.stack([angles.cos(), angles.sin()])[:, None, None].to(like.dtype)
 
 
@@ -159,19 +180,42 @@ def relative_rows(grid: Size, num_prefix_tokens: int) -> int:
     return (2 * grid[0] - 1) * (2 * grid[1] - 1) + (3 if num_prefix_tokens else 0)
 
 
-def relative_index(grid: Size, num_prefix_tokens: int, device: torch.device | None = None) -> Tensor:
+def relative_table(config: ViTConfig, layer: int) -> Tensor:
+    """Return the initial relative table (rows, heads): zeros, or with `relative_slope` a neighbour for each head.
+
+    The eight neighbours of a patch are dealt to the heads, going on from layer to layer. A head's bias is
+    -slope min(d^2, 9), d being the distance in patches from its neighbour: at first it looks about there, as a
+    3x3 convolution does, and it is free to learn otherwise (compare 1911.03584, theorem 1).
+    """
+    table = torch.zeros(relative_rows(config.grid, config.num_prefix_tokens), config.num_heads)
+    if config.relative_slope:
+        down, right = (torch.arange(1.0 - count, count) for count in config.grid)
+        for head in range(config.num_heads):
+            y, x = _NEIGHBOURS[(layer * config.num_heads + head) % len(_NEIGHBOURS)]
+            squared = (down[:, None] + y) ** 2 + (right[None] + x) ** 2  # offsets are query minus key
+            table[: squared.numel(), head] = -config.relative_slope * squared.clamp(max=9).flatten()
+    return table
+
+
+def relative_index(
+    grid: Size, num_prefix_tokens: int, device: torch.device | None = None, whole: Size | None = None
+) -> Tensor:
     """Return the row of the relative table for each query and key: (T, T).
 
     Offsets come first, in raster order; then prefix to patch, patch to prefix, prefix to prefix (BEiT's order).
+
+    Args:
+        whole: the grid the table belongs to; None: `grid`.
     """
+    span = whole or grid
     rows, columns = torch.meshgrid(*(torch.arange(count, device=device) for count in grid), indexing="ij")
     rows, columns = rows.flatten(), columns.flatten()
-    down = rows[:, None] - rows[None] + grid[0] - 1
-    right = columns[:, None] - columns[None] + grid[1] - 1
-    offsets = down * (2 * grid[1] - 1) + right
+    down = rows[:, None] - rows[None] + span[0] - 1
+    right = columns[:, None] - columns[None] + span[1] - 1
+    offsets = down * (2 * span[1] - 1) + right
     if not num_prefix_tokens:
         return offsets
-    prefix, count, last = num_prefix_tokens, len(offsets), relative_rows(grid, num_prefix_tokens)
+    prefix, count, last = num_prefix_tokens, len(offsets), relative_rows(span, num_prefix_tokens)
     index = offsets.new_full((prefix + count, prefix + count), last - 1)
     index[:prefix, prefix:] = last - 3
     index[prefix:, :prefix] = last - 2

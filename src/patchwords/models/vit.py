@@ -20,15 +20,15 @@ from .stem import build_stem
 class Block(nn.Module):
     """One encoder block: attention, then an MLP, each on normalised tokens and added to them (eq. 2 and 3)."""
 
-    def __init__(self, config: ViTConfig, drop_path: float) -> None:
+    def __init__(self, config: ViTConfig, layer: int) -> None:
         super().__init__()
         self.norm1 = layer_norm(config, config.dim)
-        self.attn = Attention(config)
+        self.attn = Attention(config, layer)
         self.ls1 = LayerScale(config.dim, config.layer_scale) if config.layer_scale else nn.Identity()
         self.norm2 = layer_norm(config, config.dim)
         self.mlp = Mlp(config)
         self.ls2 = LayerScale(config.dim, config.layer_scale) if config.layer_scale else nn.Identity()
-        self.drop_path = DropPath(drop_path)
+        self.drop_path = DropPath(config.drop_path * layer / max(config.depth - 1, 1))
 
     def forward(self, z: Tensor, places: Places, record: Record | None = None, name: str = "block00") -> Tensor:
         """Return z_l (B, T, D) of z_{l-1} (B, T, D)."""
@@ -51,7 +51,7 @@ class ViT(nn.Module):
         self.config, self.grid = config, config.grid
         self.num_prefix_tokens = config.num_prefix_tokens
         self.num_features = config.dim * (2 if config.pool == "cls+mean" else 1)
-        self.checkpointing = False
+        self.checkpointing = self.windows = False
 
         self.patch_embed = build_stem(config)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.dim)) if config.class_token else None
@@ -62,8 +62,7 @@ class ViT(nn.Module):
         self.pos_drop = nn.Dropout(config.dropout)
         self.norm_pre = layer_norm(config, config.dim) if config.pre_norm else nn.Identity()
 
-        last = max(config.depth - 1, 1)
-        self.blocks = nn.ModuleList(Block(config, config.drop_path * i / last) for i in range(config.depth))
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.depth))
         self.norm = layer_norm(config, config.dim) if config.final_norm else nn.Identity()
 
         self.attn_pool = AttentionPool(config) if config.pool == "map" else None
@@ -99,9 +98,9 @@ class ViT(nn.Module):
         tokens = (self.cls_token, self.dist_token, self.reg_token)
         prefix = [token.expand(patches.shape[0], -1, -1) for token in tokens if token is not None]
         z = torch.cat([*prefix, patches], dim=1) if prefix else patches
-        positions = position_rows(self.pos_embed, self.config, grid, z)
+        positions = position_rows(self.pos_embed, self.config, grid, z, self._cut_out(grid))
         z = self.pos_drop(z if positions is None else z + positions)
-        where = locate(self.config, grid, z)
+        where = locate(self.config, grid, z, self._cut_out(grid))
         if self.training and self.config.patch_dropout:
             kept = self._draw_patches(z)
             z, where = z.gather(1, kept[..., None].expand(-1, -1, z.shape[-1])), where.kept(kept)
@@ -142,6 +141,10 @@ class ViT(nn.Module):
             raise ConfigError(what, where="model.image_size", fix="Give multiples of the patch")
         return rows // down, columns // across
 
+    def _cut_out(self, grid: Size) -> bool:
+        """Return whether pictures of `grid` are parts of whole ones: they keep the scale of their positions."""
+        return self.training and self.windows and all(a <= b for a, b in zip(grid, self.grid, strict=True))
+
     def _draw_patches(self, z: Tensor) -> Tensor:
         """Return token numbers (B, t) to keep: all prefix tokens and a random share of the patches, in order."""
         prefix, count = self.num_prefix_tokens, z.shape[1] - self.num_prefix_tokens
@@ -161,6 +164,10 @@ class ViT(nn.Module):
     def set_checkpointing(self, enabled: bool = True) -> None:
         """Compute the activations of each block again in the backward pass instead of storing them."""
         self.checkpointing = enabled
+
+    def set_windows(self, enabled: bool = True) -> None:
+        """In training, take pictures smaller than `image_size` as cut out of whole ones, not as whole ones resized."""
+        self.windows = enabled
 
     def no_weight_decay(self) -> set[str]:
         """Return names of parameters that are tables or tokens, not matrices."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import platform
 import subprocess
@@ -35,7 +36,7 @@ def locked(out: Path) -> Iterator[Path]:
         WriteError: another process trains in it, or it cannot be made. ConfigError: it holds something else.
     """
     with files.faults_named(out, "write"):
-        if out.is_dir() and not (out / CONFIG).exists() and any(not p.name.startswith(".") for p in out.iterdir()):
+        if out.is_dir() and not (out / CONFIG).exists() and _is_foreign(out):
             raise ConfigError("is not empty and not a run folder", where=str(out), fix="Give another --out")
         out.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(out / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
@@ -56,6 +57,13 @@ def locked(out: Path) -> Iterator[Path]:
         os.close(descriptor)
 
 
+def _is_foreign(out: Path) -> bool:
+    """Return whether a folder without settings holds anything but what a run writes just before them."""
+    names = {path.name for path in out.iterdir()}
+    begun = {REJECTED, DATA, ENVIRONMENT} if ".lock" in names else set()
+    return any(not name.startswith(".") for name in names - begun)
+
+
 def read_config(out: Path) -> RunConfig | None:
     """Return the settings of the run in `out`, or None when there is no run yet.
 
@@ -68,7 +76,7 @@ def read_config(out: Path) -> RunConfig | None:
     try:
         values = yaml.safe_load(files.read_bytes(path))
         return from_dict(values)
-    except (yaml.YAMLError, ConfigError, AttributeError, TypeError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ConfigError, AttributeError, TypeError, ValueError) as error:
         detail = error.line() if isinstance(error, ConfigError) else "is not valid YAML"
         raise CheckpointError(detail, where=str(path), fix="Restore it, or give another --out") from error
 
@@ -90,10 +98,52 @@ def _flat(run: RunConfig) -> dict[str, Any]:
     return {f"{section}.{name}": value for section, named in to_dict(run).items() for name, value in named.items()}
 
 
+def settings_hash(run: RunConfig) -> str:
+    """Return the sha256 of the settings that decide the result."""
+    deciding = {name: value for name, value in _flat(run).items() if name not in WITHOUT_EFFECT}
+    return _sha256(files.json_line(deciding).encode())
+
+
 def write_start(out: Path, run: RunConfig, environment: dict[str, Any]) -> None:
-    """Write what decides a run, env.json before config.yaml: a folder with config.yaml has both."""
-    files.write_json(out / ENVIRONMENT, environment)
-    files.write_atomic(out / CONFIG, to_yaml(run))
+    """Write what decides a run, env.json before config.yaml: a folder with config.yaml has both.
+
+    env.json holds the sha256 of what decides the bits: the settings, the pictures, the decisions.
+    """
+    settings = to_yaml(run)
+    hashes = {
+        CONFIG: _sha256(settings.encode()),
+        DATA: _sha256(files.read_bytes(out / DATA)),
+        "decision": _sha256(files.json_line(environment["decision"]).encode()),
+    }
+    files.write_json(out / ENVIRONMENT, environment | {"sha256": hashes})
+    files.write_atomic(out / CONFIG, settings)
+
+
+def read_start(out: Path) -> dict[str, Any]:
+    """Return env.json, when it, config.yaml and data.json are what `write_start` wrote.
+
+    Raises:
+        CheckpointError: one of them was changed; names it.
+    """
+    environment = files.read_json(out / ENVIRONMENT)
+    fix = "Restore it, or give another --out"
+    try:
+        hashes, decision = environment["sha256"], files.json_line(environment["decision"])
+        found = {name: _sha256(files.read_bytes(out / name)) for name in (CONFIG, DATA)}
+        sound = hashes["decision"] == _sha256(decision.encode()) and hashes.keys() == {*found, "decision"}
+        sound = sound and isinstance(environment["packages"], dict)
+    except (KeyError, TypeError, AttributeError):
+        sound = False
+    if not sound:
+        raise CheckpointError("is damaged", where=str(out / ENVIRONMENT), fix=fix)
+    for name, digest in found.items():
+        if digest != hashes[name]:
+            raise CheckpointError("was changed since the run began", where=str(out / name), fix=fix)
+    return environment
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def describe_environment() -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -33,70 +34,87 @@ def is_hidden_matrix(name: str, weight: Tensor) -> bool:
     return name.startswith("blocks.") and weight.ndim == 2 and name.endswith(".weight")
 
 
-def build_optimizers(
-    config: OptimizerConfig, weights: Mapping[str, Tensor], no_weight_decay: set[str]
-) -> list[torch.optim.Optimizer]:
-    """Return the optimizers that together move every weight once; each group knows its `peak_lr`.
+def matrices_of(name: str, weight: Tensor) -> dict[str, Tensor]:
+    """Return the matrices that lie in a hidden weight, each a leaf on the same storage; q, k, v lie in one.
+
+    Muon makes an update orthogonal as a whole; stacked matrices must each be so.
+    """
+    if not name.endswith("attn.qkv.weight"):
+        return {name: weight}
+    parts = zip("qkv", weight.detach().chunk(3), strict=True)
+    return {f"{name}.{letter}": part.requires_grad_() for letter, part in parts}
+
+
+@dataclass(frozen=True)
+class Optimizers:
+    """The optimizers that together move every weight once; their state travels by name."""
+
+    parts: tuple[torch.optim.Optimizer, ...]
+    moved: dict[str, Tensor]
+    """name -> what an optimizer holds: a weight, or a matrix on a weight's storage"""
+    stacked: dict[str, Tensor]
+    """name of each weight whose matrices are moved apart -> the weight"""
+
+    def set_learning_rate(self, factor: float) -> None:
+        """Set every group to `factor` of its peak."""
+        for optimizer in self.parts:
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak_lr"] * factor
+
+    def step(self) -> None:
+        """Move every weight by its `.grad`."""
+        for name, weight in self.stacked.items():
+            for letter, gradient in zip("qkv", weight.grad.chunk(3), strict=True):
+                self.moved[f"{name}.{letter}"].grad = gradient
+        for optimizer in self.parts:
+            optimizer.step()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the state as {"name/entry": tensor}; {} before the first step."""
+        names = {id(weight): name for name, weight in self.moved.items()}
+        return {
+            f"{names[id(weight)]}/{entry}": torch.as_tensor(value)
+            for optimizer in self.parts
+            for weight, state in optimizer.state.items()
+            for entry, value in state.items()
+            if value is not None
+        }
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put back what `tensors` returned."""
+        owner = {id(w): o for o in self.parts for group in o.param_groups for w in group["params"]}
+        for key, tensor in tensors.items():
+            name, _, entry = key.rpartition("/")
+            weight = self.moved[name]
+            device = "cpu" if entry == "step" and weight.device.type == "cpu" else weight.device
+            owner[id(weight)].state[weight][entry] = tensor.to(device)
+
+
+def build_optimizers(config: OptimizerConfig, weights: Mapping[str, Tensor], no_weight_decay: set[str]) -> Optimizers:
+    """Return the optimizers for `weights`; each group knows its `peak_lr`.
 
     Weight decay falls on matrices only. With muon, the matrices of the blocks go to Muon
     (torch.optim.Muon) and everything else to AdamW.
     """
     hidden = {n: w for n, w in weights.items() if config.name == "muon" and is_hidden_matrix(n, w)}
     rest = {n: w for n, w in weights.items() if n not in hidden}
+    matrices = {name: part for n, w in hidden.items() for name, part in matrices_of(n, w).items()}
     groups = []
     for decays in (True, False):
         members = [w for n, w in rest.items() if is_matrix(n, w, no_weight_decay) is decays]
         if members:
             groups.append({"params": members, "weight_decay": config.weight_decay if decays else 0.0})
-    optimizers: list[torch.optim.Optimizer] = []
+    parts: list[torch.optim.Optimizer] = []
     if groups and config.name == "sgd":
-        optimizers.append(torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum))
+        parts.append(torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum))
     elif groups:
         betas = (config.beta1, config.beta2)
-        fused = all(w.device.type in ("cpu", "cuda", "mps") for w in weights.values())
-        optimizers.append(torch.optim.AdamW(groups, lr=config.lr, betas=betas, eps=config.eps, fused=fused))
-    if hidden:
-        optimizers.append(
-            torch.optim.Muon(
-                list(hidden.values()),
-                lr=config.muon_lr,
-                weight_decay=config.weight_decay,
-                momentum=config.muon_momentum,
-                adjust_lr_fn="match_rms_adamw" if config.muon_lr < 5e-3 else "original",
-            )
-        )
-    for optimizer in optimizers:
+        parts.append(torch.optim.AdamW(groups, lr=config.lr, betas=betas, eps=config.eps, fused=True))
+    if matrices:
+        options = {"lr": config.muon_lr, "weight_decay": config.weight_decay, "momentum": config.muon_momentum}
+        parts.append(torch.optim.Muon(list(matrices.values()), **options))
+    for optimizer in parts:
         for group in optimizer.param_groups:
             group["peak_lr"] = group["lr"]
-    return optimizers
-
-
-def set_learning_rate(optimizers: list[torch.optim.Optimizer], factor: float) -> None:
-    """Set every group to `factor` of its peak."""
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = group["peak_lr"] * factor
-
-
-def optimizer_tensors(optimizers: list[torch.optim.Optimizer], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the optimizers' state as {"weight name/entry": tensor}; {} before the first step."""
-    names = {id(weight): name for name, weight in weights.items()}
-    return {
-        f"{names[id(weight)]}/{entry}": torch.as_tensor(value)
-        for optimizer in optimizers
-        for weight, state in optimizer.state.items()
-        for entry, value in state.items()
-        if value is not None
-    }
-
-
-def load_optimizer_tensors(
-    optimizers: list[torch.optim.Optimizer], weights: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
-) -> None:
-    """Put back what `optimizer_tensors` returned."""
-    owner = {id(w): o for o in optimizers for group in o.param_groups for w in group["params"]}
-    for key, tensor in tensors.items():
-        name, _, entry = key.rpartition("/")
-        weight = weights[name]
-        device = "cpu" if entry == "step" and weight.device.type == "cpu" else weight.device
-        owner[id(weight)].state[weight][entry] = tensor.to(device)
+    stacked = {n: w for n, w in hidden.items() if n not in matrices}
+    return Optimizers(tuple(parts), rest | matrices, stacked)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 
 from .. import checkpoint, files
 from ..checkpoint import SavedState
-from ..errors import NonFiniteError, Stopped
+from ..errors import DataError, MissingError, NonFiniteError, PermissionFault, ReadError, Stopped
 from ..metrics import Evaluation, MetricsLog
 from ..progress import Progress
 from . import folder
@@ -46,11 +47,13 @@ def train(request: Request, out: str | Path) -> TrainResult:
     Raises:
         ConfigError, DataError, MissingError: what was asked for cannot be done; nothing was written to a run.
         NonFiniteError: the training broke down; the last good state is saved.
+        DataError, ReadError: a picture was changed, or cannot be read any more; everything before it is saved.
         Stopped: a signal came; everything is saved, and the same call goes on.
     """
     check(request)
     with locked(Path(out)) as run_folder, StopSignals() as signals:
-        job = set_up(request, run_folder)
+        with signals.stopping_at_once(str(out)):
+            job = set_up(request, run_folder)
         try:
             train_steps(job, signals)
             return finish(job)
@@ -67,7 +70,7 @@ def train_steps(job: Job, signals: StopSignals) -> None:
     saved_at = time.monotonic()
     try:
         for batch in job.loader.batches(state.step, state.steps):
-            result = step_or_explain(job, batch, log)
+            result = train_step(state, job.shards(batch), partial(job.names, batch))
             if state.step % run.train.log_steps == 0 or state.step == state.steps:
                 log_step(job, log, tracker, result)
             progress.update(state.step, describe(job, result))
@@ -83,20 +86,17 @@ def train_steps(job: Job, signals: StopSignals) -> None:
                     "Run the same command again to go on",
                     where=str(job.out),
                 )
+    except (DataError, MissingError, NonFiniteError, PermissionFault, ReadError) as fault:
+        if not (bad := job.state.non_finite()):
+            save(job, log)
+            fault.fix = f"{fault.fix.rstrip('.')}. The state before it is saved".lstrip(". ")
+        elif not isinstance(fault, NonFiniteError):
+            raise broken_down(job, bad) from fault
+        raise
     finally:
         progress.close()
         tracker.close()
         log.close()
-
-
-def step_or_explain(job: Job, batch, log: MetricsLog) -> StepResult:
-    """Take one step; when it breaks down, save what was good before it and say so."""
-    try:
-        return train_step(job.state, job.shards(batch), lambda: job.names(batch))
-    except NonFiniteError as fault:
-        save(job, log)
-        fault.fix = f"The state before it is saved in {job.out}. {fault.fix}"
-        raise
 
 
 def log_step(job: Job, log: MetricsLog, tracker: Tracker, result: StepResult) -> None:
@@ -143,10 +143,25 @@ def evaluate_split(job: Job, split: str, dtype: torch.dtype | None = None) -> Ev
 
 
 def save(job: Job, log: MetricsLog) -> None:
-    """Save the training state, then the model as it is."""
+    """Save the training state, then the model as it is.
+
+    Raises:
+        NonFiniteError: a number in it is not finite; nothing was written.
+    """
+    if bad := job.state.non_finite():
+        raise broken_down(job, bad)
     meta = {"log_length": log.sync(), "config": job.config_hash, "data": job.manifest.hash}
     checkpoint.save_state(job.out, SavedState(job.state.step, job.state.tensors(), meta))
     save_model(job, {})
+
+
+def broken_down(job: Job, bad: str) -> NonFiniteError:
+    """Return the error for a state with a number that is not finite."""
+    return NonFiniteError(
+        f"after step {job.state.step} {bad} is not finite; it was not saved, the states saved before it are kept",
+        where="training",
+        fix="Lower --optimizer.lr, or use --optimizer.clip_norm 1",
+    )
 
 
 def save_model(job: Job, results: dict[str, Any]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import sys
 import time
 from collections.abc import Callable
@@ -24,14 +23,16 @@ from ..data.mixing import Mixer
 from ..data.plan import Plan
 from ..data.sources import open_source
 from ..data.survey import survey
-from ..errors import CheckpointError, ConfigError
+from ..errors import CheckpointError, ConfigError, printable
 from ..models import build
-from ..overrides import from_dict, parse_settings, to_dict, to_yaml
+from ..overrides import from_dict, parse_settings, to_dict
 from ..preprocess import Preprocess
 from ..progress import Progress
 from ..randomness import derived_seed
 from . import folder
 from .device import Decision, choose_device, compile_pays, decide
+from .initial import WHITENED_FROM, whiten_patches
+from .lanes import Lanes, draws
 from .recipe import Facts
 from .request import Request, reapply, resolve
 from .step import Shard, TrainState, weighted_loss
@@ -61,7 +62,7 @@ class Job:
     @property
     def config_hash(self) -> str:
         """sha256 of the settings that decide the result."""
-        return hashlib.sha256(to_yaml(self.run).encode()).hexdigest()
+        return folder.settings_hash(self.run)
 
     @property
     def loader_steps_per_epoch(self) -> float:
@@ -101,10 +102,18 @@ class Job:
                 tensor[cut].to(self.decision.device, non_blocking=True)
                 for tensor in (batch.images, batch.labels, batch.weights)
             )
+            if self.state.step < self.early_steps:
+                side, augment = self.run.augment.early_crop, self.loader.augment
+                images = augment.window(images, side, batch.epoch[cut].numpy(), batch.ids[cut].numpy())
             images, targets = self.mixer(images, labels, step=self.state.step, shard=index, weights=weights)
             images = self.preprocess.normalize(images).to(self.decision.dtype)
             parts.append(Shard(images, targets, weights))
         return parts
+
+    @property
+    def early_steps(self) -> int:
+        """Steps at the start in which parts of pictures are shown."""
+        return round(self.run.augment.early_share * self.state.steps) if self.run.augment.early_crop else 0
 
     def names(self, batch: Batch) -> list[str]:
         """Return the files of a batch."""
@@ -133,8 +142,9 @@ class Job:
         return replace(chosen, batches=here.split)
 
     def close(self) -> None:
-        """Stop the loader's threads."""
+        """Stop the threads of the loader and of the lanes."""
         self.loader.close()
+        self.state.lanes.close()
 
 
 def set_up(request: Request, out: Path) -> Job:
@@ -152,23 +162,35 @@ def set_up(request: Request, out: Path) -> Job:
     plan = Plan(run.train.seed, len(manifest.split("train")), run.train.batch_size)
     loader = build_loader(run, pictures, pixels, plan, preprocess, rejected_to(out))
     mixer = Mixer(run.augment, len(manifest.classes), run.train.label_smoothing, run.train.seed)
-    state = build_state(run, decision, plan)
+    state = build_state(run, decision, plan, loader, preprocess)
     job = Job(run, out, decision, manifest, preprocess, pictures, pixels, loader, mixer, state)
     resume(job)
     return job
 
 
-def build_state(run: RunConfig, decision: Decision, plan: Plan) -> TrainState:
+def build_state(run: RunConfig, decision: Decision, plan: Plan, loader: Loader, preprocess: Preprocess) -> TrainState:
     """Return the state before the first step: initial weights drawn from the seed."""
     torch.set_num_threads(decision.threads)
     torch.manual_seed(derived_seed(run.train.seed, "init"))
-    model = build(run.model).to(decision.device).train()
-    if run.train.checkpoint_activations:
-        model.set_checkpointing(True)
+    model = build(run.model)
+    if run.train.whiten_patches:
+        batches = loader.batches(0, -(-WHITENED_FROM // run.train.batch_size))
+        whiten_patches(model, torch.cat([preprocess.normalize(batch.images) for batch in batches]))
+    model = model.to(decision.device).train()
+    model.set_windows(run.augment.early_crop > 0)
+    model.set_checkpointing(run.train.checkpoint_activations)
     state = TrainState(model, run, *count_steps(run, plan), decision.dtype)
     if decision.compile:
         state.forward = torch.compile(model)
+    state.lanes = Lanes(choose_lanes(run, decision, draws(model)))
     return state
+
+
+def choose_lanes(run: RunConfig, decision: Decision, random: bool) -> int:
+    """Return how many shards are computed at once: as many as there are threads, where that is possible."""
+    if decision.device != "cpu" or decision.compile or random or run.train.shards % decision.threads:
+        return 1
+    return decision.threads
 
 
 def in_memory(run: RunConfig, manifest: Manifest) -> bool:
@@ -183,13 +205,14 @@ def open_run(request: Request, out: Path) -> tuple[RunConfig, Manifest, Decision
     stored = folder.read_config(out)
     if stored is None:
         return start_run(request, out)
-    folder.require_same_run(out, stored, reapply(request, stored))
-    environment = files.read_json(out / folder.ENVIRONMENT)
-    decision = Decision(**environment["decision"])
+    environment = folder.read_start(out)
+    wanted = reapply(request, stored)  # differs from `stored` in what does not decide the result, such as workers
+    folder.require_same_run(out, stored, wanted)
     versions = folder.describe_environment()["packages"]
     if versions != environment["packages"]:
         say("note: package versions changed since this run started; its bits may differ from an uninterrupted one")
-    return stored, Manifest.from_json(files.read_json(out / folder.DATA)), decision
+    manifest = Manifest.from_json(files.read_json(out / folder.DATA), str(out / folder.DATA))
+    return wanted, manifest, Decision(**environment["decision"])
 
 
 def start_run(request: Request, out: Path) -> tuple[RunConfig, Manifest, Decision]:
@@ -199,13 +222,23 @@ def start_run(request: Request, out: Path) -> tuple[RunConfig, Manifest, Decisio
     source = open_source(request.data)
     looked = survey(source)
     device = choose_device(parse_settings(request.settings).get("train", {}).get("device", "auto"))
-    facts = Facts(looked.num_train, looked.num_classes, looked.size, looked.uniform, looked.channels, device)
+    facts = Facts(
+        looked.num_train,
+        looked.num_classes,
+        looked.size,
+        looked.uniform,
+        looked.channels,
+        looked.mean,
+        looked.std,
+        device,
+    )
     choice = resolve(request, facts)
     run = replace(choice.run, data=replace(choice.run.data, source=request.data))
     manifest = make_manifest(source, run.data, progress("checking"))
     run = from_dict(to_dict(replace(run, model=replace(run.model, num_classes=len(manifest.classes)))))
     decision = decide(run)
     torch.set_num_threads(decision.threads)
+    count_steps(run, Plan(run.train.seed, len(manifest.split("train")), run.train.batch_size))
     if run.train.compile == "auto":
         decision = measure_compile(run, decision, len(manifest.split("train")))
     counts = ", ".join(f"{len(manifest.split(s))} {s}" for s in ("train", "val", "test") if len(manifest.split(s)))
@@ -321,4 +354,4 @@ def progress(label: str) -> Callable[[int, int], None]:
 
 def say(line: str) -> None:
     """Print a line about the run on standard error."""
-    print(line, file=sys.stderr, flush=True)
+    print(printable(line), file=sys.stderr, flush=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from ..config import RunConfig
 from ..errors import CheckpointError, NonFiniteError
 from ..randomness import derived_seed
 from . import optim
+from .lanes import Lanes
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class TrainState:
         no_weight_decay = model.no_weight_decay() if hasattr(model, "no_weight_decay") else set()
         self.optimizers = optim.build_optimizers(run.optimizer, self.weights, no_weight_decay)
         self.forward: Callable[[Tensor], Any] = model
+        self.lanes = Lanes(1)
         self.run, self.steps, self.warmup_steps, self.dtype = run, steps, warmup_steps, dtype
         self.step = 0
         if dtype == torch.float32:  # one storage for both: nothing to copy after a step
@@ -68,9 +71,15 @@ class TrainState:
         parts = {
             "weights": self.weights,
             "ema": self.ema,
-            "optimizer": optim.optimizer_tensors(self.optimizers, self.weights),
+            "optimizer": self.optimizers.tensors(),
         }
         return {f"{part}/{name}": tensor.detach() for part, named in parts.items() for name, tensor in named.items()}
+
+    def non_finite(self) -> str:
+        """Return the name of a tensor of the state that holds a NaN or an infinity, "" when none does."""
+        named = {name: tensor for name, tensor in self.tensors().items() if tensor.is_floating_point()}
+        norms = torch._foreach_norm(list(named.values()), math.inf)
+        return next((name for name, norm in zip(named, norms, strict=True) if not math.isfinite(norm)), "")
 
     @torch.no_grad()
     def load_tensors(self, tensors: dict[str, Tensor], step: int) -> None:
@@ -87,10 +96,10 @@ class TrainState:
                 own.copy_(saved)
         optimizer = {n.removeprefix("optimizer/"): t for n, t in tensors.items() if n.startswith("optimizer/")}
         held = {n.rpartition("/")[0] for n in optimizer}
-        if step and held != self.weights.keys():
-            missing = sorted(self.weights.keys() ^ held)[0]
+        if step and held != self.optimizers.moved.keys():
+            missing = sorted(self.optimizers.moved.keys() ^ held)[0]
             raise CheckpointError(f"lacks the optimizer's entries for {missing}", where="state")
-        optim.load_optimizer_tensors(self.optimizers, self.weights, optimizer)
+        self.optimizers.load_tensors(optimizer)
         self.step = step
         self.round_weights()
 
@@ -116,9 +125,8 @@ def train_step(state: TrainState, shards: list[Shard], names: Callable[[], list[
     if not (math.isfinite(loss) and math.isfinite(grad_norm)):
         raise _non_finite(state, loss, names())
     factor = optim.schedule_factor(state.run.schedule, state.step, state.steps, state.warmup_steps)
-    optim.set_learning_rate(state.optimizers, factor)
-    for optimizer in state.optimizers:
-        optimizer.step()
+    state.optimizers.set_learning_rate(factor)
+    state.optimizers.step()
     state.step += 1
     state.round_weights()
     update_average(state)
@@ -135,16 +143,22 @@ def accumulate_gradients(state: TrainState, shards: list[Shard]) -> float:
     loss = torch.zeros((), device=shards[0].images.device)
     for weight in state.weights.values():
         weight.grad = None
-    for index, shard in enumerate(shards):
-        torch.manual_seed(derived_seed(state.run.train.seed, "forward", state.step, index))
-        shard_loss = weighted_loss(state.forward(shard.images), shard) / total
-        gradients = torch.autograd.grad(shard_loss, list(state.parameters.values()))
+    for shard_loss, gradients in state.lanes.map(partial(shard_gradients, state, total), list(enumerate(shards))):
         _add_gradients(state, gradients)
-        loss += shard_loss.detach()
+        loss += shard_loss
     return loss.item()
 
 
-def _add_gradients(state: TrainState, gradients: tuple[Tensor, ...]) -> None:
+def shard_gradients(state: TrainState, total: Tensor, numbered: tuple[int, Shard]) -> tuple[Tensor, Sequence[Tensor]]:
+    """Return one shard's part of the mean loss, and its gradients in the type the model computes in."""
+    index, shard = numbered
+    if state.lanes.count == 1:  # side by side, a model that draws nothing
+        torch.manual_seed(derived_seed(state.run.train.seed, "forward", state.step, index))
+    loss = weighted_loss(state.forward(shard.images), shard) / total
+    return loss.detach(), torch.autograd.grad(loss, list(state.parameters.values()))
+
+
+def _add_gradients(state: TrainState, gradients: Sequence[Tensor]) -> None:
     """Add one shard's gradients, in float32 and in the layout in which a restored state has them."""
     plain = [gradient.to(torch.float32, memory_format=torch.contiguous_format) for gradient in gradients]
     weights = [state.weights[name] for name in state.parameters]

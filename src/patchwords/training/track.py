@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
+
+from .. import files
 
 
 class Tracker:
@@ -19,15 +22,19 @@ class Tracker:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:
                 return
-            self._writer = SummaryWriter(str(out), purge_step=first_step or None, max_queue=100, flush_secs=30)
+            with files.faults_named(out, "write"):
+                self._writer = SummaryWriter(str(out), purge_step=first_step or None, max_queue=100, flush_secs=30)
+        self._out = out
 
     def write(self, group: str, row: dict[str, float], step: int) -> None:
         """Write every value of `row` under `group`."""
         if self._writer:
-            for name, value in row.items():
-                self._writer.add_scalar(f"{group}/{name}", value, step)
+            with files.faults_named(self._out, "write"):
+                for name, value in row.items():
+                    self._writer.add_scalar(f"{group}/{name}", value, step)
 
     def close(self) -> None:
         """Write what is left and close."""
         if self._writer:
-            self._writer.close()
+            with contextlib.suppress(OSError):  # a full disk was told where more than a picture of the run is lost
+                self._writer.close()
