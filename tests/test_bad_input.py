@@ -249,6 +249,13 @@ def test_a_few_rows_in_a_process_of_their_own(work):
         assert_one_line(Answer(done.returncode, done.stdout.decode(), done.stderr.decode("ascii")), code, *words)
 
 
+def test_what_cannot_begin_leaves_no_run(work):
+    """A run that was refused does not take the folder: the mended command starts in it."""
+    command = train(work, work / "pictures")
+    assert_one_line(call(*[a for a in command if a != "--train.steps=2"], "--epochs=0"), 2, "train.epochs")
+    assert call(*command).code == 0
+
+
 # --- pictures that cannot be used, and pictures that only look odd
 
 

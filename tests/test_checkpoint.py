@@ -153,6 +153,21 @@ def test_flips_beside_the_state_are_refused_or_harmless(run, tmp_path, name):
     assert call(*command).code == 0
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "data.json", "env.json"])
+def test_flips_before_the_first_state(run, tmp_path, name):
+    """With nothing saved yet, what was decided is still not taken over with a flipped bit."""
+    work = tmp_path / "run"
+    shutil.copytree(run, work)
+    shutil.rmtree(work / "state")
+    data, draws = (work / name).read_bytes(), random.Random(name)
+    where = data.index(b'"decision"') if name == "env.json" else 0
+    for _ in range(25):
+        bit = draws.randrange(8 * where, 8 * (where + 60 if where else len(data)))
+        (work / name).write_bytes(flip(data, bit))
+        answer = call("train", "--out", work, "--train.tensorboard=false")
+        assert answer.code == 65 and len(answer.errors) == 1 and "Traceback" not in answer.err, (bit, answer)
+
+
 @pytest.mark.parametrize(
     "manifest",
     ["", "null", "[]", '{"files": ["config.json"]}', '{"files": {"../x": {}}}', '{"files": {"\\ud800": {}}}', "\xff"],

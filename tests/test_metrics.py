@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 
 import numpy as np
 import pytest
@@ -93,6 +94,19 @@ def test_ties_and_large_numbers():
     assert tied.correct == 1 and tied.correct_top5 == 2 and tied.loss == pytest.approx(np.log(3))
     large = measure(np.array([[1e30, -1e30]]), np.array([0]), ("a", "b"))
     assert large.loss == 0 and large.ece == 0
+
+
+def test_a_log_that_cannot_grow(tmp_path):
+    """A full disk is one fault, told where it was met; closing does not tell it again."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
+    try:
+        with pytest.raises(WriteError, match="metrics.jsonl: cannot write: File too large. Free some space"):
+            log.write({"text": "x" * 100})
+        log.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_log_is_cut_back_and_goes_on(tmp_path):
