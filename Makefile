@@ -5,5 +5,6 @@ demo: ; @scripts/setup all && scripts/demo
 test: ; @scripts/setup all,dev && scripts/check
 slow: ; @scripts/setup all,dev && .venv/bin/python -m pytest -m slow
 setup: ; @scripts/setup all,dev
+bench: ; @scripts/setup all,dev && .venv/bin/python benchmarks/training_step.py
 lint: ; @scripts/setup all,dev && scripts/lint
 clean: ; rm -rf .venv .venv-peers runs

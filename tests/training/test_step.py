@@ -195,3 +195,15 @@ def test_fp32_model_and_weights_share_storage_and_learn(optimizer):
     assert mine.non_finite() == ""
     mine.weights["head.bias"].data[0] = float("nan")
     assert mine.non_finite() == "weights/head.bias"
+
+
+def test_every_step_and_shard_draws_anew():
+    """With a learning rate of 0 only the dropout differs: between steps, between shards, between seeds."""
+    model = {"dropout": 0.5}
+    part = cut(batch(), 1)[0]
+    mine = state(model=model, optimizer={"lr": 0.0})
+    losses = [train_step(mine, [part], list).loss for _ in range(3)]
+    assert len(set(losses)) == 3
+    once, twice = (accumulate_gradients(state(model=model), [part] * count) for count in (1, 2))
+    assert once == losses[0] and once != pytest.approx(twice, rel=1e-6)
+    assert accumulate_gradients(state(model=model, seed=1), [part]) != once

@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "data", metavar="DATA", nargs="?", default="", help="other pictures; default: the run's test split"
     )
-    parser.add_argument("--split", metavar="NAME", default="", help="train, val or test")
+    parser.add_argument("--split", metavar="NAME", default="", help="train, val, test or all")
     add_common(parser)
 
 

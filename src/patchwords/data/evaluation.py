@@ -123,6 +123,8 @@ def find_pictures(paths: Iterable[str | Path]) -> Iterator[Found]:
         except PatchwordsError as fault:
             yield Found(path, partial(_raise, fault))
             continue
+        if not source.entries and not source.refused:
+            yield Found(path, partial(_raise, DataError("there are no pictures in it", where=path)))
         for number in range(len(source)):
             yield Found(source.where(number) if source.kind != "file" else path, partial(source.read, number))
         for name, reason in source.refused:

@@ -68,13 +68,15 @@ def _paper() -> dict[str, Changes]:
 
 
 def _small_pictures() -> dict[str, Changes]:
-    """For pictures of 32 pixels (CIFAR) and of 8 (digits)."""
+    """For pictures of 32 pixels (CIFAR), of 64, and of 8 (digits)."""
     ten = {"num_classes": 10}
     presets = {
         f"vit_{size}_patch{patch}_32": SHAPES[size] | _sized(32, patch) | ten
         for size in ("micro", "tiny", "small", "base")
         for patch in (2, 4, 8)
     }
+    for size in ("tiny", "small"):
+        presets[f"vit_{size}_patch8_64"] = SHAPES[size] | _sized(64, 8)
     for size in ("micro", "tiny", "small"):
         presets[f"vit_{size}_conv_patch4_32"] = presets[f"vit_{size}_patch4_32"] | {"stem": "conv"}
     set_up = {"in_channels": 1, "pool": "mean", "class_token": False, "position": "sincos_2d"}

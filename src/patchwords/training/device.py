@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
 from ..config import RunConfig
 from ..errors import ConfigError
@@ -86,26 +84,28 @@ def largest_product(run: RunConfig) -> int:
     return 2 * tokens * run.model.dim * run.model.mlp_dim
 
 
-def compile_pays(model: nn.Module, work: Callable[[Callable], None], device: str, steps: int) -> tuple[bool, str]:
+def compile_pays(
+    eager: Callable[[], None], compiled: Callable[[], None], device: str, steps: int
+) -> tuple[bool, str]:
     """Measure eager against compiled and return (use the compiled one, why).
 
     Args:
-        work: does a forward and backward pass with the callable it is given, and leaves no trace.
-        steps: how many such passes the run will do.
+        eager: does the forward and backward passes of one step, and leaves no trace.
+        compiled: the same, compiled; the first call compiles.
+        steps: of the run.
     """
-    eager = _seconds(lambda: work(model), device)
-    if eager * steps < COMPILE_PAYS_AFTER:
-        return False, f"not compiled: about {eager * steps:.0f} s of training cannot pay for it"
+    slow = _seconds(eager, device)
+    if slow * steps < COMPILE_PAYS_AFTER:
+        return False, f"not compiled: about {slow * steps:.0f} s of training cannot pay for it"
     began = time.perf_counter()
     try:
-        compiled = torch.compile(copy.deepcopy(model))
-        work(compiled)
+        compiled()
     except Exception as error:  # a missing compiler must not stop a run that can go without
         return False, f"not compiled: {type(error).__name__} while compiling"
     spent = time.perf_counter() - began
-    fast = _seconds(lambda: work(compiled), device)
-    gain = (eager - fast) * steps - spent
-    measured = f"{eager * 1e3:.0f} ms a step eager, {fast * 1e3:.0f} ms compiled, {spent:.0f} s to compile"
+    fast = _seconds(compiled, device)
+    gain = (slow - fast) * steps - spent
+    measured = f"{slow * 1e3:.0f} ms a step eager, {fast * 1e3:.0f} ms compiled, {spent:.0f} s to compile"
     return gain > 0, ("compiled: " if gain > 0 else "not compiled: ") + measured
 
 

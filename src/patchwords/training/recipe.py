@@ -54,7 +54,7 @@ class Choice:
 
 
 def choose(facts: Facts, model: str = "") -> Choice:
-    """Return the run for a data set; `model` takes the place of the chosen one."""
+    """Return the run for a data set; `model` takes the place of the chosen one, and is trained as it is."""
     longest = max(facts.size)
     if longest <= 16:
         choice = _tiny_pictures(facts, model)
@@ -102,20 +102,23 @@ def _small_pictures(facts: Facts, name: str) -> Choice:
     chosen = name or "vit_micro_patch4_32"
     epochs = _epochs(facts, 850_000, 10, 200)
     local = {"pool": "mean", "class_token": False, "position": "relative", "relative_slope": 1.0, "residual_gain": 0.1}
-    model = _model(facts, chosen, size, **local)
+    model = _model(facts, chosen, size, **({} if name else local))
+    data = dataclasses.replace(
+        _data(facts, size),
+        resize="squash",
+        val_fraction=min(0.1, 2000 / max(facts.num_pictures, 1)),
+        mean=facts.mean,
+        std=facts.std,
+    )
     run = RunConfig(
         model=model,
-        data=dataclasses.replace(
-            _data(facts, size),
-            resize="squash",
-            val_fraction=min(0.1, 2000 / max(facts.num_pictures, 1)),
-            mean=facts.mean,
-            std=facts.std,
-        ),
+        data=data,
         augment=AugmentConfig(crop="shift", shift=3, flip=True, early_crop=_early_crop(model), early_share=0.8),
         optimizer=OptimizerConfig(name="muon", lr=1.5e-3, muon_lr=0.02, weight_decay=0.05, beta2=0.98),
         schedule=ScheduleConfig(name="linear", warmup_epochs=0.05 * epochs),
-        train=TrainConfig(epochs=epochs, batch_size=128, shards=2, label_smoothing=0.1, whiten_patches=True),
+        train=TrainConfig(
+            epochs=epochs, batch_size=128, shards=2, label_smoothing=0.1, whiten_patches=model.stem == "patch"
+        ),
     )
     return Choice(run, chosen, "pictures moved by up to 3 pixels and mirrored, parts of them first")
 
@@ -138,7 +141,7 @@ def _photographs(facts: Facts, name: str) -> Choice:
     epochs = _epochs(facts, 3_000_000 if facts.device != "cpu" else 300_000, 30, 300)
     few = facts.num_pictures < 100_000
     run = RunConfig(
-        model=_model(facts, chosen, size, drop_path=0.1 if few else 0.0),
+        model=_model(facts, chosen, size, **({"drop_path": 0.1} if few and not name else {})),
         data=_data(facts, size),
         augment=AugmentConfig(
             crop="random_resized",

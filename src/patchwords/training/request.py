@@ -64,7 +64,6 @@ def reapply(request: Request, stored: RunConfig) -> RunConfig:
             image_size=data.image_size,
             in_channels=data.channels,
             num_classes=stored.model.num_classes,
-            drop_path=stored.model.drop_path,
         )
         named = parse_settings(request.settings).get("model", {})
         kept = {name: getattr(stored.model, name) for name in named}

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -287,18 +288,25 @@ def count_steps(run: RunConfig, plan: Plan) -> tuple[int, int]:
 
 def measure_compile(run: RunConfig, decision: Decision, num_train: int) -> Decision:
     """Return `decision` with compilation on or off, as steps of this very model show."""
-    plan = Plan(run.train.seed, num_train, run.train.batch_size)
     model = build(run.model).to(decision.device, decision.dtype).train()
     size = run.train.batch_size // run.train.shards
     shape = (size, run.model.in_channels, *run.model.image_size)
     images = torch.zeros(shape, device=decision.device, dtype=decision.dtype)
     targets = torch.full((size, run.model.num_classes), 1.0 / run.model.num_classes, device=decision.device)
-    shard = Shard(images, targets, torch.ones(size, device=decision.device))
+    shards = [Shard(images, targets, torch.ones(size, device=decision.device))] * run.train.shards
+    lanes = Lanes(choose_lanes(run, decision, draws(model)))
 
-    def work(forward: Callable[[Tensor], Any]) -> None:
-        torch.autograd.grad(weighted_loss(forward(shard.images), shard), list(model.parameters()), allow_unused=True)
+    def passes(forward: Callable[[Tensor], Any], side_by_side: Lanes) -> None:
+        def one(shard: Shard) -> None:
+            loss = weighted_loss(forward(shard.images), shard)
+            torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
 
-    pays, reason = compile_pays(model, work, decision.device, count_steps(run, plan)[0] * run.train.shards)
+        list(side_by_side.map(one, shards))
+
+    steps, _ = count_steps(run, Plan(run.train.seed, num_train, run.train.batch_size))
+    eager, compiled = partial(passes, model, lanes), partial(passes, torch.compile(model), Lanes(1))
+    pays, reason = compile_pays(eager, compiled, decision.device, steps)
+    lanes.close()
     return replace(decision, compile=pays, reasons=(*decision.reasons, reason))
 
 
