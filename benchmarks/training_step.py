@@ -233,6 +233,7 @@ def ours(name: str, images, labels, shards: int) -> Contestant:
 
     import patchwords
     from patchwords.config import OptimizerConfig, RunConfig, ScheduleConfig, TrainConfig
+    from patchwords.training.lanes import Lanes
     from patchwords.training.step import Shard, TrainState, train_step
 
     model = patchwords.create_model(MODEL, num_classes=CLASSES)
@@ -245,6 +246,7 @@ def ours(name: str, images, labels, shards: int) -> Contestant:
         train=TrainConfig(batch_size=BATCH, shards=shards),
     )
     state = TrainState(model.train(), run, steps=10**6, warmup_steps=0, dtype=torch.bfloat16)
+    state.lanes = Lanes(min(shards, torch.get_num_threads()))
     targets = F.one_hot(labels, CLASSES).float()
     parts = zip(images.to(torch.bfloat16).chunk(shards), targets.chunk(shards), strict=True)
     batch = [Shard(part, wanted, torch.ones(len(part))) for part, wanted in parts]

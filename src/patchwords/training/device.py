@@ -14,6 +14,8 @@ from ..errors import ConfigError
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 COMPILE_PAYS_AFTER = 300.0
 """seconds of training below which a compilation cannot win back its own time"""
+COMPILE_GAIN = 0.9
+"""share of the eager time that compiled steps may take at most, so that noise does not decide"""
 SHARED_FROM = 2e8
 """operations of one matrix product below which neither a second thread nor bfloat16 saves anything"""
 
@@ -84,9 +86,7 @@ def largest_product(run: RunConfig) -> int:
     return 2 * tokens * run.model.dim * run.model.mlp_dim
 
 
-def compile_pays(
-    eager: Callable[[], None], compiled: Callable[[], None], device: str, steps: int
-) -> tuple[bool, str]:
+def compile_pays(eager: Callable[[], None], compiled: Callable[[], None], device: str, steps: int) -> tuple[bool, str]:
     """Measure eager against compiled and return (use the compiled one, why).
 
     Args:
@@ -94,28 +94,25 @@ def compile_pays(
         compiled: the same, compiled; the first call compiles.
         steps: of the run.
     """
-    slow = _seconds(eager, device)
+    slow = min(_seconds(eager, device) for _ in range(3))
     if slow * steps < COMPILE_PAYS_AFTER:
         return False, f"not compiled: about {slow * steps:.0f} s of training cannot pay for it"
-    began = time.perf_counter()
     try:
-        compiled()
+        spent = _seconds(compiled, device)
     except Exception as error:  # a missing compiler must not stop a run that can go without
         return False, f"not compiled: {type(error).__name__} while compiling"
-    spent = time.perf_counter() - began
-    fast = _seconds(compiled, device)
-    gain = (slow - fast) * steps - spent
+    rounds = [
+        (_seconds(eager, device), _seconds(compiled, device)) for _ in range(4)
+    ]  # in turn: others are at work too
+    slow, fast = (min(times) for times in zip(*rounds, strict=True))
+    pays = (slow - fast) * steps > spent and fast < slow * COMPILE_GAIN
     measured = f"{slow * 1e3:.0f} ms a step eager, {fast * 1e3:.0f} ms compiled, {spent:.0f} s to compile"
-    return gain > 0, ("compiled: " if gain > 0 else "not compiled: ") + measured
+    return pays, ("compiled: " if pays else "not compiled: ") + measured
 
 
-def _seconds(work: Callable[[], None], device: str, repeats: int = 3) -> float:
-    def once() -> float:
-        began = time.perf_counter()
-        work()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - began
-
-    once()
-    return min(once() for _ in range(repeats))
+def _seconds(work: Callable[[], None], device: str) -> float:
+    began = time.perf_counter()
+    work()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
