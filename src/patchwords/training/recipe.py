@@ -7,26 +7,8 @@ from dataclasses import dataclass
 
 from ..architecture import Size, ViTConfig
 from ..config import AugmentConfig, DataConfig, OptimizerConfig, RunConfig, ScheduleConfig, TrainConfig
+from ..data.survey import Survey
 from ..models.zoo import model_config
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What the choice depends on."""
-
-    num_pictures: int
-    """in the training split"""
-    num_classes: int
-    size: Size
-    """median pixels (rows, columns)"""
-    uniform: bool
-    """all pictures have that size"""
-    channels: int
-    """1 when every picture is grey, else 3"""
-    mean: tuple[float, ...]
-    """per channel, of values in 0..1"""
-    std: tuple[float, ...]
-    device: str
 
 
 @dataclass(frozen=True)
@@ -39,55 +21,55 @@ class Choice:
     augmentation: str
     """what is done to training pictures, and why"""
 
-    def reasons(self, facts: Facts) -> tuple[str, ...]:
+    def reasons(self, looked: Survey) -> tuple[str, ...]:
         """Return a line for each thing that was chosen."""
-        same = "all" if facts.uniform else "about"
-        grey = ", grey" if facts.channels == 1 else ""
+        same = "all" if looked.uniform else "about"
+        grey = ", grey" if looked.channels == 1 else ""
         run, grid, patch = self.run, self.run.model.grid, self.run.model.patch_size
         length = f"{run.train.steps} steps" if run.train.steps else f"{run.train.epochs:g} epochs"
         return (
-            f"model     {self.model}: pictures are {same} {facts.size[0]}x{facts.size[1]}{grey}; seen at "
+            f"model     {self.model}: pictures are {same} {looked.size[0]}x{looked.size[1]}{grey}; seen at "
             f"{run.data.image_size[0]}x{run.data.image_size[1]}, in {grid[0]}x{grid[1]} patches of "
             f"{patch[0]}x{patch[1]}",
             f"recipe    {length} in batches of {run.train.batch_size}, {run.optimizer.name}, {self.augmentation}",
         )
 
 
-def choose(facts: Facts, model: str = "") -> Choice:
+def choose(looked: Survey, device: str, model: str = "") -> Choice:
     """Return the run for a data set; `model` takes the place of the chosen one, and is trained as it is."""
-    longest = max(facts.size)
+    longest = max(looked.size)
     if longest <= 16:
-        choice = _tiny_pictures(facts, model)
+        choice = _tiny_pictures(looked, model)
     elif longest <= 48:
-        choice = _small_pictures(facts, model)
+        choice = _small_pictures(looked, model)
     else:
-        choice = _photographs(facts, model)
+        choice = _photographs(looked, device, model)
     return choice
 
 
-def _data(facts: Facts, size: Size) -> DataConfig:
+def _data(looked: Survey, size: Size) -> DataConfig:
     """Return settings with the usual 0.5 and 0.5 of ViTs for mean and standard deviation."""
-    half = (0.5,) * facts.channels
-    return DataConfig(image_size=size, channels=facts.channels, mean=half, std=half)
+    half = (0.5,) * looked.channels
+    return DataConfig(image_size=size, channels=looked.channels, mean=half, std=half)
 
 
-def _model(facts: Facts, name: str, size: Size, **options):
-    return model_config(name, image_size=size, in_channels=facts.channels, num_classes=facts.num_classes, **options)
+def _model(looked: Survey, name: str, size: Size, **options):
+    return model_config(name, image_size=size, in_channels=looked.channels, num_classes=looked.num_classes, **options)
 
 
-def _epochs(facts: Facts, samples: int, low: int, high: int) -> int:
+def _epochs(looked: Survey, samples: int, low: int, high: int) -> int:
     """Return the epochs that show about `samples` pictures, within bounds."""
-    return max(low, min(high, round(samples / max(facts.num_pictures, 1))))
+    return max(low, min(high, round(samples / max(looked.num_train, 1))))
 
 
-def _tiny_pictures(facts: Facts, name: str) -> Choice:
+def _tiny_pictures(looked: Survey, name: str) -> Choice:
     """Digits and icons: pictures are used as they are, in patches of 2 pixels."""
-    size = tuple(side + side % 2 for side in facts.size)
+    size = tuple(side + side % 2 for side in looked.size)
     chosen = name or "vit_digits"
-    epochs = _epochs(facts, 52_000, 5, 300)
+    epochs = _epochs(looked, 52_000, 5, 300)
     run = RunConfig(
-        model=_model(facts, chosen, size),
-        data=dataclasses.replace(_data(facts, size), resize="squash", test_fraction=0.2),
+        model=_model(looked, chosen, size),
+        data=dataclasses.replace(_data(looked, size), resize="squash", test_fraction=0.2),
         augment=AugmentConfig(mixup=0.5),
         optimizer=OptimizerConfig(name="muon", lr=2e-3, muon_lr=0.02, weight_decay=0.05),
         schedule=ScheduleConfig(name="linear", warmup_epochs=1.0),
@@ -96,19 +78,19 @@ def _tiny_pictures(facts: Facts, name: str) -> Choice:
     return Choice(run, chosen, "mixup, and nothing that moves pictures this small")
 
 
-def _small_pictures(facts: Facts, name: str) -> Choice:
+def _small_pictures(looked: Survey, name: str) -> Choice:
     """Pictures of about 32 pixels: the recipe that reached most on CIFAR-10 in 30 minutes of two cores."""
-    size = tuple(-(-side // 4) * 4 for side in facts.size)
+    size = tuple(-(-side // 4) * 4 for side in looked.size)
     chosen = name or "vit_micro_patch4_32"
-    epochs = _epochs(facts, 850_000, 10, 200)
+    epochs = _epochs(looked, 850_000, 10, 200)
     local = {"pool": "mean", "class_token": False, "position": "relative", "relative_slope": 1.0, "residual_gain": 0.1}
-    model = _model(facts, chosen, size, **({} if name else local))
+    model = _model(looked, chosen, size, **({} if name else local))
     data = dataclasses.replace(
-        _data(facts, size),
+        _data(looked, size),
         resize="squash",
-        val_fraction=min(0.1, 2000 / max(facts.num_pictures, 1)),
-        mean=facts.mean,
-        std=facts.std,
+        val_fraction=min(0.1, 2000 / max(looked.num_train, 1)),
+        mean=looked.mean,
+        std=looked.std,
     )
     run = RunConfig(
         model=model,
@@ -129,20 +111,20 @@ def _early_crop(model: ViTConfig) -> int:
     return side if model.cell_size[0] == model.cell_size[1] and side else 0
 
 
-def _photographs(facts: Facts, name: str) -> Choice:
+def _photographs(looked: Survey, device: str, name: str) -> Choice:
     """Photographs: patches of 16, the model as large as the number of pictures and the device allow."""
-    if max(facts.size) <= 96:
+    if max(looked.size) <= 96:
         size, default = (64, 64), "vit_tiny_patch8_64"
-    elif facts.device == "cpu":
-        size, default = (224, 224) if facts.num_pictures > 20_000 else (160, 160), "vit_tiny_patch16_224"
+    elif device == "cpu":
+        size, default = (224, 224) if looked.num_train > 20_000 else (160, 160), "vit_tiny_patch16_224"
     else:
-        size, default = (224, 224), "vit_small_patch16_224" if facts.num_pictures > 50_000 else "vit_tiny_patch16_224"
+        size, default = (224, 224), "vit_small_patch16_224" if looked.num_train > 50_000 else "vit_tiny_patch16_224"
     chosen = name or default
-    epochs = _epochs(facts, 3_000_000 if facts.device != "cpu" else 300_000, 30, 300)
-    few = facts.num_pictures < 100_000
+    epochs = _epochs(looked, 3_000_000 if device != "cpu" else 300_000, 30, 300)
+    few = looked.num_train < 100_000
     run = RunConfig(
-        model=_model(facts, chosen, size, **({"drop_path": 0.1} if few and not name else {})),
-        data=_data(facts, size),
+        model=_model(looked, chosen, size, **({"drop_path": 0.1} if few and not name else {})),
+        data=_data(looked, size),
         augment=AugmentConfig(
             crop="random_resized",
             crop_scale=(0.25, 1.0),

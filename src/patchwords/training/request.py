@@ -9,11 +9,12 @@ from typing import Any
 
 from ..config import RunConfig
 from ..data.levels import with_level
+from ..data.survey import Survey
 from ..errors import ConfigError
 from ..models.zoo import model_config
 from ..overrides import override, parse_settings
 from ..presets import apply_preset
-from .recipe import Choice, Facts, choose
+from .recipe import Choice, choose
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,12 @@ def check(request: Request) -> None:
         with_level(RunConfig().augment, request.augment)
 
 
-def resolve(request: Request, facts: Facts) -> Choice:
-    """Return the complete run for `request` on a data set with these facts.
+def resolve(request: Request, looked: Survey, device: str) -> Choice:
+    """Return the complete run for `request` on a data set that looks like this.
 
     The recipe comes first, then the preset, then the augmentation level, then the settings.
     """
-    chosen = choose(facts, request.model)
+    chosen = choose(looked, device, request.model)
     return dataclasses.replace(chosen, run=apply(request, chosen.run))
 
 

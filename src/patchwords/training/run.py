@@ -19,8 +19,9 @@ from ..progress import Progress
 from . import folder
 from .evaluate import evaluate
 from .folder import locked
+from .job import Job
 from .request import Request, check
-from .setup import Job, set_up
+from .setup import set_up
 from .signals import StopSignals
 from .step import StepResult, train_step
 from .track import Tracker
