@@ -195,7 +195,7 @@ def test_the_whole_set(monkeypatch):
 
     monkeypatch.setenv("PATCHWORDS_DATA", str(SHARED))
     manifest = make_manifest(open_source("cifar10"), DataConfig(image_size=(32, 32), workers=1))
-    counts = manifest.counts()
+    counts = manifest.counts
     assert {split: set(classes.values()) for split, classes in counts.items()} == {
         "train": {4500},
         "val": {500},

@@ -33,8 +33,8 @@ def test_digits_without_scikit_learn():
 
 def test_a_fifth_is_for_test_and_the_manifest_is_always_the_same():
     manifest = make_manifest(open_source("digits"), CONFIG)
-    counts = {split: sum(classes.values()) for split, classes in manifest.counts().items()}
+    counts = {split: sum(classes.values()) for split, classes in manifest.counts.items()}
     assert counts == {"train": 1293, "val": 145, "test": 359}
-    assert all(35 <= count <= 37 for count in manifest.counts()["test"].values())
+    assert all(35 <= count <= 37 for count in manifest.counts["test"].values())
     assert manifest.classes == tuple("0123456789") and not manifest.rejected
     assert manifest.hash == "dda3565c139965116bfe0138bfb589085b58549124d63800ddacce55ea584416"

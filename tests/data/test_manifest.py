@@ -52,7 +52,7 @@ def test_every_listed_picture_is_used_or_rejected(make_tree, small_set):
         data = small_set[picture.path]
         assert (picture.size, picture.sha256) == (len(data), hashlib.sha256(data).hexdigest())
         assert manifest.classes[picture.label] == picture.path.split("/")[0]
-    assert manifest.counts() == {
+    assert manifest.counts == {
         "train": {"cat": 7, "dog": 7},
         "val": {"cat": 2, "dog": 2},
         "test": {"cat": 3, "dog": 3},
@@ -123,7 +123,7 @@ def test_given_splits_are_kept_and_only_missing_ones_are_made(make_tree, make_pi
     }
     manifest = make_manifest(open_source(make_tree(files)), CONFIG)
     assert manifest.made == ("val",)
-    assert manifest.counts() == {"train": {"a": 6, "b": 6}, "val": {"a": 2, "b": 2}, "test": {"a": 8, "b": 8}}
+    assert manifest.counts == {"train": {"a": 6, "b": 6}, "val": {"a": 2, "b": 2}, "test": {"a": 8, "b": 8}}
     assert all(split == "test" for path, split in splits_of(manifest).items() if path.startswith("test"))
     none = make_manifest(open_source(make_tree(files)), replace(CONFIG, val_fraction=0.0))
     assert none.made == () and len(none.split("val")) == 0
@@ -167,7 +167,7 @@ def test_identical_pictures_never_straddle_splits_even_with_two_labels(make_tree
 def test_the_smallest_classes_keep_a_picture_for_training(make_tree, make_picture):
     files = {f"{label}/{i}.png": make_picture(10 * n + i) for n, label in enumerate("abc") for i in range(n + 1)}
     manifest = make_manifest(open_source(make_tree(files)), CONFIG)
-    assert all(count >= 1 for count in manifest.counts()["train"].values())
+    assert all(count >= 1 for count in manifest.counts["train"].values())
 
 
 def test_labels_do_not_depend_on_hash_seeds_or_the_order_of_folders(make_tree, make_picture):

@@ -203,9 +203,7 @@ class MemoryLoader(Loader):
 def _pool(workers: int) -> ThreadPoolExecutor:
     """Return that many threads, each of which computes on one core, so that training keeps the others."""
     own = torch.get_num_threads()
-    pool = ThreadPoolExecutor(
-        workers, thread_name_prefix="patchwords-loader", initializer=torch.set_num_threads, initargs=(1,)
-    )
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="patchwords-loader", initializer=compute_alone)
     started = Barrier(workers + 1)
     try:
         for _ in range(workers):
@@ -217,6 +215,12 @@ def _pool(workers: int) -> ThreadPoolExecutor:
         raise
     torch.set_num_threads(own)  # what a thread sets for itself also becomes the default of threads to come
     return pool
+
+
+def compute_alone() -> None:
+    """Have the calling thread compute on one core."""
+    torch.set_num_threads(1)
+    torch.get_num_threads()  # a thread takes the number last set by any at its first operation: now
 
 
 class Files(Protocol):

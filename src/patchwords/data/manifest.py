@@ -94,8 +94,9 @@ class Manifest:
         """Return the numbers of the pictures of train, val or test, ascending, int64."""
         return np.array([i for i, picture in enumerate(self.pictures) if picture.split == name], dtype=np.int64)
 
+    @cached_property
     def counts(self) -> dict[str, dict[str, int]]:
-        """Return {split: {class: pictures}}, for the splits that have any."""
+        """{split: {class: pictures}}, for the splits that have any."""
         found = Counter((picture.split, picture.label) for picture in self.pictures)
         return {
             split: {name: found[split, label] for label, name in enumerate(self.classes)}

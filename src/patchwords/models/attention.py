@@ -72,15 +72,22 @@ class Attention(nn.Module):
         self.attn_drop, self.proj_drop = nn.Dropout(config.attention_dropout), nn.Dropout(config.dropout)
         self.qkv_bias, self.qk_norm, self.relative = config.qkv_bias, config.qk_norm, config.position == "relative"
 
-    def forward(self, tokens: Tensor, places: Places, record: Record | None = None, name: str = "attn") -> Tensor:
-        """Return (B, T, D) of tokens (B, T, D); `record` takes `name`/weights."""
-        batch, count, dim = tokens.shape
+    def forward(
+        self,
+        tokens: Tensor,
+        places: Places,
+        record: Record | None = None,
+        name: str = "attn",
+        first: int | None = None,
+    ) -> Tensor:
+        """Return (B, T, D) of tokens (B, T, D), or of its `first` tokens only; `record` takes `name`/weights."""
+        batch, count, _ = tokens.shape
         dropout = self.attn_drop.p if self.training else 0.0
         qkv = self._qkv(tokens)
         bias = None
         if self.relative:
             bias = relative_bias(self.relative_position_bias_table, self.grid, places).to(qkv.dtype)
-        changed = self.qk_norm or dropout or places.rotation is not None or record is not None
+        changed = self.qk_norm or dropout or places.rotation is not None or record is not None or first is not None
         shared = bias is None or bias.shape[0] == 1  # one bias for all pictures
         if not changed and shared and count <= EXPLICIT_TOKENS["training"] and kernels.pay(qkv):
             return self.proj_drop(self.proj(kernels.attention(qkv, self.num_heads, bias)))
@@ -90,9 +97,11 @@ class Attention(nn.Module):
         if places.rotation is not None:
             rotation = places.rotation.to(v.dtype)
             q, k = rotate(q, rotation), rotate(k, rotation)
+        if first is not None:
+            q, bias = q[:, :, :first], bias if bias is None else bias[:, :, :first]
         heads, weights = attend(q, k, v, bias, dropout, explicit=record is not None)
         note(record, f"{name}/weights", weights)
-        return self.proj_drop(self.proj(heads.transpose(1, 2).reshape(batch, count, dim)))
+        return self.proj_drop(self.proj(heads.transpose(1, 2).flatten(2)))
 
     def _qkv(self, tokens: Tensor) -> Tensor:
         if self.qkv_bias != "qv":

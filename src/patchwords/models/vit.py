@@ -30,10 +30,12 @@ class Block(nn.Module):
         self.ls2 = LayerScale(config.dim, config.layer_scale) if config.layer_scale else nn.Identity()
         self.drop_path = DropPath(config.drop_path * layer / max(config.depth - 1, 1))
 
-    def forward(self, z: Tensor, places: Places, record: Record | None = None, name: str = "block00") -> Tensor:
-        """Return z_l (B, T, D) of z_{l-1} (B, T, D)."""
-        attn = self.attn(self.norm1(z), places, record, f"{name}/attn")
-        z = z + note(record, f"{name}/attn", self.drop_path(self.ls1(attn)))  # eq. 2
+    def forward(
+        self, z: Tensor, places: Places, record: Record | None = None, name: str = "block00", first: int | None = None
+    ) -> Tensor:
+        """Return z_l (B, T, D) of z_{l-1} (B, T, D); of the `first` tokens only when given."""
+        attn = self.attn(self.norm1(z), places, record, f"{name}/attn", first)
+        z = z[:, :first] + note(record, f"{name}/attn", self.drop_path(self.ls1(attn)))  # eq. 2
         mlp = self.mlp(self.norm2(note(record, f"{name}/+attn", z)))
         z = z + note(record, f"{name}/mlp", self.drop_path(self.ls2(mlp)))  # eq. 3
         return note(record, f"{name}/+mlp", z)
@@ -78,17 +80,24 @@ class ViT(nn.Module):
         With a distillation token, training returns the pair of both heads' logits and evaluation their mean.
         With pool=none every token is answered: (B, T, K).
         """
-        return self.forward_head(self.forward_features(images, record), record)
+        alone = self.training and self.config.pool == "cls" and record is None
+        read = (1 if self.head_dist is None else 2) if alone else None
+        return self.forward_head(self._encode(images, record, read), record)
 
     def forward_features(self, images: Tensor, record: Record | None = None) -> Tensor:
         """Return encoded tokens (B, T, D)."""
+        return self._encode(images, record)
+
+    def _encode(self, images: Tensor, record: Record | None, first: int | None = None) -> Tensor:
+        """Return encoded tokens; only the `first` when given: nobody reads the others, so the last block skips them."""
         z, where = self.embed(images)
         note(record, "embed", z)
         for i, block in enumerate(self.blocks):
+            wanted = first if i == len(self.blocks) - 1 else None
             if self.checkpointing and self.training and record is None:
-                z = checkpoint(block, z, where, use_reentrant=False)
+                z = checkpoint(block, z, where, first=wanted, use_reentrant=False)
             else:
-                z = block(z, where, record, f"block{i:02d}")
+                z = block(z, where, record, f"block{i:02d}", wanted)
         return note(record, "encoded", self.norm(z))
 
     def embed(self, images: Tensor) -> tuple[Tensor, Places]:

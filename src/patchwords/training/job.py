@@ -64,7 +64,7 @@ class Job:
 
     def has(self, split: str) -> bool:
         """Return whether a split has pictures."""
-        return len(self.manifest.split(split)) > 0
+        return split in self.manifest.counts
 
     def speed(self, step: int) -> float:
         """Return training pictures per second since the call before."""

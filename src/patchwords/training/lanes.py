@@ -16,6 +16,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from ..data.loader import compute_alone
 from ..models.layers import DropPath
 
 Item = TypeVar("Item")
@@ -34,7 +35,7 @@ class Lanes:
         self._pool: ThreadPoolExecutor | None = None
         if count > 1:
             before, meeting = torch.get_num_threads(), threading.Barrier(count)
-            self._pool = ThreadPoolExecutor(count, "patchwords-lane", _compute_alone)
+            self._pool = ThreadPoolExecutor(count, "patchwords-lane", compute_alone)
             list(self._pool.map(lambda _: meeting.wait(), range(count)))  # all have begun
             torch.set_num_threads(before)  # what a thread sets for itself becomes the default of threads to come
 
@@ -46,11 +47,6 @@ class Lanes:
         """Stop the threads."""
         if self._pool:
             self._pool.shutdown()
-
-
-def _compute_alone() -> None:
-    torch.set_num_threads(1)
-    torch.get_num_threads()  # a thread takes the number last set by any at its first operation: now
 
 
 def draws(model: nn.Module) -> bool:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..config import OptimizerConfig, ScheduleConfig
+from .lanes import Lanes
 
 
 def schedule_factor(config: ScheduleConfig, step: int, steps: int, warmup_steps: int) -> float:
@@ -61,13 +62,12 @@ class Optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak_lr"] * factor
 
-    def step(self) -> None:
-        """Move every weight by its `.grad`."""
+    def step(self, lanes: Lanes) -> None:
+        """Move every weight by its `.grad`; the parts hold different weights and are done side by side."""
         for name, weight in self.stacked.items():
             for letter, gradient in zip("qkv", weight.grad.chunk(3), strict=True):
                 self.moved[f"{name}.{letter}"].grad = gradient
-        for optimizer in self.parts:
-            optimizer.step()
+        list(lanes.map(lambda optimizer: optimizer.step(), self.parts))
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the state as {"name/entry": tensor}; {} before the first step."""
@@ -88,6 +88,17 @@ class Optimizers:
             weight = self.moved[name]
             device = "cpu" if entry == "step" and weight.device.type == "cpu" else weight.device
             owner[id(weight)].state[weight][entry] = tensor.to(device)
+
+
+def equal_parts(matrices: list[Tensor], count: int = 4) -> list[list[Tensor]]:
+    """Return `matrices` in up to `count` parts of about equal work, that of Muon's products."""
+    parts: list[list[Tensor]] = [[] for _ in range(count)]
+    work = [0] * count
+    for matrix in sorted(matrices, key=lambda m: -m.numel() * min(m.shape)):
+        least = work.index(min(work))
+        parts[least].append(matrix)
+        work[least] += matrix.numel() * min(matrix.shape)
+    return [part for part in parts if part]
 
 
 def build_optimizers(config: OptimizerConfig, weights: Mapping[str, Tensor], no_weight_decay: set[str]) -> Optimizers:
@@ -112,7 +123,7 @@ def build_optimizers(config: OptimizerConfig, weights: Mapping[str, Tensor], no_
         parts.append(torch.optim.AdamW(groups, lr=config.lr, betas=betas, eps=config.eps, fused=True))
     if matrices:
         options = {"lr": config.muon_lr, "weight_decay": config.weight_decay, "momentum": config.muon_momentum}
-        parts.append(torch.optim.Muon(list(matrices.values()), **options))
+        parts += [torch.optim.Muon(part, **options) for part in equal_parts(list(matrices.values()))]
     for optimizer in parts:
         for group in optimizer.param_groups:
             group["peak_lr"] = group["lr"]

@@ -126,7 +126,7 @@ def train_step(state: TrainState, shards: list[Shard], names: Callable[[], list[
         raise _non_finite(state, loss, names())
     factor = optim.schedule_factor(state.run.schedule, state.step, state.steps, state.warmup_steps)
     state.optimizers.set_learning_rate(factor)
-    state.optimizers.step()
+    state.optimizers.step(state.lanes)
     state.step += 1
     state.round_weights()
     update_average(state)
