@@ -23,6 +23,10 @@ SETTINGS = {
     "augment.mixup": "0.2", "augment.cutmix": "0.5", "augment.crop": "shift", "augment.shift": "1",
     "train.tensorboard": "false",
 }  # fmt: skip
+LANES = SETTINGS | {
+    "train.precision": "bf16", "train.threads": "2", "model.drop_path": "0", "model.dropout": "0",
+    "model.position": "relative", "augment.early_crop": "6", "train.whiten_patches": "true",
+}  # fmt: skip
 STREAMED = SETTINGS | {"augment.crop": "random_resized", "train.steps": "25"}
 
 
@@ -125,18 +129,23 @@ def killed(
     return work, int(done.stdout)
 
 
-def test_a_few_kills(folder, tmp_path):
-    expected = trained(folder, tmp_path / "straight")
-    work, hits = killed(folder, tmp_path / "killed", SETTINGS, 5, 0, 1.0)
+@pytest.mark.parametrize("settings", [SETTINGS, LANES], ids=["memory", "lanes"])
+def test_a_few_kills(folder, tmp_path, settings):
+    train(Request(str(folder), settings=settings), tmp_path / "straight")
+    expected = results(tmp_path / "straight")
+    work, hits = killed(folder, tmp_path / "killed", settings, 5, 0, 1.0)
     assert results(work) == expected
     assert hits == 5
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("settings", [SETTINGS, STREAMED], ids=["memory", "streamed"])
+@pytest.mark.parametrize("settings", [SETTINGS, STREAMED, LANES], ids=["memory", "streamed", "lanes"])
 def test_a_hundred_kills(tmp_path, settings):
-    """100 SIGKILLs over several runs, in memory and streamed, with mixup, cutmix, drop path, dropout and EMA on."""
+    """100 SIGKILLs over five runs, with mixup, cutmix, drop path, dropout and EMA on.
+
+    In memory, streamed by any number of workers, and in bfloat16 with shards side by side.
+    """
     folder = draw_folder(tmp_path / "pictures")
     settings = settings | {"train.steps": "120"}
     train(Request(str(folder), settings=settings), tmp_path / "straight")
