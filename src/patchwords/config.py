@@ -215,7 +215,7 @@ class TrainConfig:
     device: str = "auto"
     """cpu, cuda, mps; auto: the fastest there is"""
     threads: int = 0
-    """of the processor; 0: one for small models, whose operations are too short to share, else every core"""
+    """of the processor; 0: every core; of small models only one for each shard that is computed side by side"""
     checkpoint_activations: bool = False
     """compute activations again in the backward pass instead of storing them"""
     eval_epochs: float = 1.0

@@ -203,7 +203,7 @@ class MemoryLoader(Loader):
 def _pool(workers: int) -> ThreadPoolExecutor:
     """Return that many threads, each of which computes on one core, so that training keeps the others."""
     own = torch.get_num_threads()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="patchwords-loader", initializer=compute_alone)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="patchwords-loader", initializer=use_threads, initargs=(1,))
     started = Barrier(workers + 1)
     try:
         for _ in range(workers):
@@ -217,9 +217,9 @@ def _pool(workers: int) -> ThreadPoolExecutor:
     return pool
 
 
-def compute_alone() -> None:
-    """Have the calling thread compute on one core."""
-    torch.set_num_threads(1)
+def use_threads(count: int) -> None:
+    """Have operations called in this thread compute on `count` cores."""
+    torch.set_num_threads(count)
     torch.get_num_threads()  # a thread takes the number last set by any at its first operation: now
 
 

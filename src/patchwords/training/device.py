@@ -10,6 +10,7 @@ import torch
 
 from ..config import RunConfig
 from ..errors import ConfigError
+from .lanes import choose_lanes
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 COMPILE_PAYS_AFTER = 300.0
@@ -69,7 +70,8 @@ def decide(run: RunConfig) -> Decision:
     config = run.train
     device = choose_device(config.device)
     small = largest_product(run) < SHARED_FROM
-    threads = config.threads or (1 if small else torch.get_num_threads())
+    cores = torch.get_num_threads()
+    threads = config.threads or (choose_lanes(run, cores) if small else cores)
     precision, why = config.precision, "asked for"
     if precision == "auto":
         native = computes_in_bf16(device)

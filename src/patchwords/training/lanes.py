@@ -14,20 +14,21 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
-from torch import nn
 
-from ..data.loader import compute_alone
-from ..models.layers import DropPath
+from ..architecture import ViTConfig
+from ..config import RunConfig
+from ..data.loader import use_threads
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 class Lanes:
-    """Computes a function of several items at once, one thread each, and yields the results in order.
+    """Computes a function of several items at once, and yields the results in order.
 
     Args:
-        count: how many at once; 1 computes in the calling thread, with all of its own threads.
+        count: how many at once; 1 computes in the calling thread, with all of its own threads. More share the
+            caller's threads out evenly.
     """
 
     def __init__(self, count: int) -> None:
@@ -35,7 +36,8 @@ class Lanes:
         self._pool: ThreadPoolExecutor | None = None
         if count > 1:
             before, meeting = torch.get_num_threads(), threading.Barrier(count)
-            self._pool = ThreadPoolExecutor(count, "patchwords-lane", compute_alone)
+            share = max(1, before // count)
+            self._pool = ThreadPoolExecutor(count, "patchwords-lane", use_threads, (share,))
             list(self._pool.map(lambda _: meeting.wait(), range(count)))  # all have begun
             torch.set_num_threads(before)  # what a thread sets for itself becomes the default of threads to come
 
@@ -49,8 +51,11 @@ class Lanes:
             self._pool.shutdown()
 
 
-def draws(model: nn.Module) -> bool:
-    """Return whether a training pass of `model` uses random numbers; torch's generator is one for all threads."""
-    rates = [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
-    rates += [module.rate for module in model.modules() if isinstance(module, DropPath)]
-    return any(rates) or bool(getattr(model.config, "patch_dropout", 0.0))
+def draws(config: ViTConfig) -> bool:
+    """Return whether a training pass of a model uses random numbers; torch's generator is one for all threads."""
+    return any((config.dropout, config.attention_dropout, config.drop_path, config.patch_dropout))
+
+
+def choose_lanes(run: RunConfig, threads: int) -> int:
+    """Return how many shards of a run are computed at once on a processor with `threads`."""
+    return 1 if draws(run.model) else max(n for n in range(1, threads + 1) if run.train.shards % n == 0)

@@ -73,7 +73,7 @@ def _tiny_pictures(looked: Survey, name: str) -> Choice:
         augment=AugmentConfig(mixup=0.5),
         optimizer=OptimizerConfig(name="muon", lr=2e-3, muon_lr=0.02, weight_decay=0.05),
         schedule=ScheduleConfig(name="linear", warmup_epochs=1.0),
-        train=TrainConfig(epochs=epochs, batch_size=64, ema_decay=0.98, eval_epochs=max(1.0, epochs // 10)),
+        train=TrainConfig(epochs=epochs, batch_size=64, shards=2, ema_decay=0.98, eval_epochs=max(1.0, epochs // 10)),
     )
     return Choice(run, chosen, "mixup, and nothing that moves pictures this small")
 
@@ -85,6 +85,7 @@ def _small_pictures(looked: Survey, name: str) -> Choice:
     epochs = _epochs(looked, 700_000, 10, 200)
     local = {"pool": "mean", "class_token": False, "position": "relative", "relative_slope": 1.0, "residual_gain": 0.1}
     model = _model(looked, chosen, size, **({} if name else local))
+    flip = looked.channels == 3  # small grey pictures are mostly letters and digits, which have a left and a right
     data = dataclasses.replace(
         _data(looked, size),
         resize="squash",
@@ -95,14 +96,15 @@ def _small_pictures(looked: Survey, name: str) -> Choice:
     run = RunConfig(
         model=model,
         data=data,
-        augment=AugmentConfig(crop="shift", shift=3, flip=True, early_crop=_early_crop(model), early_share=0.8),
+        augment=AugmentConfig(crop="shift", shift=3, flip=flip, early_crop=_early_crop(model), early_share=0.8),
         optimizer=OptimizerConfig(name="muon", lr=1.5e-3, muon_lr=0.02, weight_decay=0.05, beta2=0.98),
         schedule=ScheduleConfig(name="linear", warmup_epochs=0.05 * epochs),
         train=TrainConfig(
             epochs=epochs, batch_size=128, shards=2, label_smoothing=0.1, whiten_patches=model.stem == "patch"
         ),
     )
-    return Choice(run, chosen, "pictures moved by up to 3 pixels and mirrored, parts of them first")
+    mirrored = " and mirrored" if flip else ""
+    return Choice(run, chosen, f"pictures moved by up to 3 pixels{mirrored}, parts of them first")
 
 
 def _early_crop(model: ViTConfig) -> int:

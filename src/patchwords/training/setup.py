@@ -31,7 +31,7 @@ from . import folder
 from .device import Decision, choose_device, compile_pays, decide
 from .initial import WHITENED_FROM, whiten_patches
 from .job import Job
-from .lanes import Lanes, draws
+from .lanes import Lanes, choose_lanes
 from .request import Request, reapply, resolve
 from .step import Shard, TrainState, weighted_loss
 
@@ -71,15 +71,14 @@ def build_state(run: RunConfig, decision: Decision, plan: Plan, loader: Loader, 
     state = TrainState(model, run, *count_steps(run, plan), decision.dtype)
     if decision.compile:
         state.forward = torch.compile(model)
-    state.lanes = Lanes(choose_lanes(run, decision, draws(model)))
+    state.lanes = lanes_of(run, decision)
     return state
 
 
-def choose_lanes(run: RunConfig, decision: Decision, random: bool) -> int:
-    """Return how many shards are computed at once: as many as there are threads, where that is possible."""
-    if decision.device != "cpu" or decision.compile or random or run.train.shards % decision.threads:
-        return 1
-    return decision.threads
+def lanes_of(run: RunConfig, decision: Decision) -> Lanes:
+    """Return the lanes in which shards are computed; compiled code and accelerators take one after another."""
+    alone = decision.device != "cpu" or decision.compile
+    return Lanes(1 if alone else choose_lanes(run, decision.threads))
 
 
 def in_memory(run: RunConfig, manifest: Manifest) -> bool:
@@ -172,7 +171,7 @@ def measure_compile(run: RunConfig, decision: Decision, num_train: int) -> Decis
     images = torch.zeros(shape, device=decision.device, dtype=decision.dtype)
     targets = torch.full((size, run.model.num_classes), 1.0 / run.model.num_classes, device=decision.device)
     shards = [Shard(images, targets, torch.ones(size, device=decision.device))] * run.train.shards
-    lanes = Lanes(choose_lanes(run, decision, draws(model)))
+    lanes = lanes_of(run, decision)
 
     def passes(forward: Callable[[Tensor], Any], side_by_side: Lanes) -> None:
         def one(shard: Shard) -> None:
