@@ -102,7 +102,7 @@ PLAIN = {"LANG": "C", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "
 
 @pytest.mark.parametrize(
     ("environment", "shown"),
-    [({"PYTHONIOENCODING": "latin-1"}, rb"\u2603\xff"), (PLAIN, rb"\xe2\x98\x83\xff")],
+    [({"PYTHONIOENCODING": "latin-1"}, rb"\u2603\xff"), (PLAIN, rb"\u2603\xff")],
     ids=["latin-1", "LANG=C"],
 )
 def test_terminals_that_cannot_show_a_name(folder, tmp_path, environment, shown):

@@ -28,7 +28,8 @@ def test_whitened_patches_have_unit_variance_in_every_direction():
 def test_windows_come_first_and_whole_pictures_after(folder, tmp_path):
     settings = {
         "model.dim": "32", "model.depth": "1", "model.num_heads": "2", "model.mlp_dim": "64", "train.steps": "4",
-        "train.batch_size": "16", "augment.early_crop": "6", "augment.early_share": "0.5", "augment.mixup": "0",
+        "train.batch_size": "16", "train.shards": "1", "augment.early_crop": "6", "augment.early_share": "0.5",
+        "augment.mixup": "0",
         "model.position": "relative", "train.whiten_patches": "true",
     }  # fmt: skip
     job = set_up(Request(str(folder), settings=settings), tmp_path)

@@ -11,6 +11,7 @@ from patchwords.config import OptimizerConfig, RunConfig, ScheduleConfig
 from patchwords.errors import ConfigError
 from patchwords.models import create_model, list_models
 from patchwords.presets import PRESETS, apply_preset
+from patchwords.training.lanes import Lanes
 from patchwords.training.optim import build_optimizers, is_hidden_matrix, schedule_factor
 
 MODELS = ("vit_digits", "vit_tiny_patch4_32")
@@ -136,8 +137,8 @@ def test_muon_moves_query_key_and_value_each_on_its_own():
         weights["blocks.0.attn.qkv.weight"].grad = gradient
         for weight, part in zip(apart.values(), gradient.chunk(3), strict=True):
             weight.grad = part.contiguous()
-        together.step()
-        single.step()
+        together.step(Lanes(1))
+        single.step(Lanes(1))
         moved = weights["blocks.0.attn.qkv.weight"].detach()
         assert torch.equal(moved, torch.cat([weight.detach() for weight in apart.values()]))
         for part in (moved - stacked).chunk(3) if step == 0 else ():

@@ -59,17 +59,22 @@ def open_labelled(
 ) -> Labelled:
     """Return one split of a manifest ("all": every picture), its labels matched to `classes` by name."""
     numbers = np.arange(len(manifest)) if split == "all" else manifest.split(split)
-    known = {name: number for number, name in enumerate(classes)}
-    translation = np.array([known.get(name, -1) for name in manifest.classes], dtype=np.int64)
+    known = {_name_bytes(name): number for number, name in enumerate(classes)}
+    translation = np.array([known.get(_name_bytes(name), -1) for name in manifest.classes], dtype=np.int64)
     return Labelled(
         name=manifest.source,
         split=split,
         paths=[manifest.pictures[i].path for i in numbers.tolist()],
         labels=translation[manifest.labels[numbers]],
-        unknown_classes=tuple(name for name in manifest.classes if name not in known),
+        unknown_classes=tuple(name for name in manifest.classes if _name_bytes(name) not in known),
         rejected=manifest.rejected,
         batches=partial(eval_batches, pictures, numbers, preprocess),
     )
+
+
+def _name_bytes(name: str) -> bytes:
+    """Return a class name as the bytes of its folder, however this machine's locale decodes them."""
+    return name.encode("utf-8", "surrogateescape")
 
 
 def labelled_of_run(run: Path, preprocess: Preprocess, classes: tuple[str, ...], split: str) -> Labelled:
