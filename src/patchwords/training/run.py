@@ -111,7 +111,7 @@ def describe(job: Job, result: StepResult) -> str:
     """Return the progress text of a step."""
     memory = f"  {torch.cuda.max_memory_allocated() / 2**30:.1f} GB" if job.decision.device == "cuda" else ""
     return (
-        f"epoch {job.epoch:.1f}/{job.epochs:g}  loss {result.loss:.3f}  {job.speed(job.state.step):.0f} img/s{memory}"
+        f"epoch {job.epoch:.1f}/{job.epochs:.3g}  loss {result.loss:.3f}  {job.speed(job.state.step):.0f} img/s{memory}"
     )
 
 
