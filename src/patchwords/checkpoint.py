@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from . import files
 from .config import ViTConfig
-from .errors import CheckpointError, ConfigError, MissingError, PatchwordsError, nearest, printable
+from .errors import CheckpointError, ConfigError, MissingError, PatchwordsError, printable, suggestion
 from .overrides import to_dict, with_fields
 from .preprocess import Preprocess
 
@@ -156,7 +156,7 @@ def model_folder(path: Path) -> Path:
             "is not a run folder or a model folder", where=str(path), fix="Give the --out folder of `patchwords train`"
         )
     siblings = [str(path.parent / entry.name) for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    hint = nearest(str(path), siblings).split("Allowed")[0].strip()
+    hint = suggestion(str(path), siblings).strip()
     raise MissingError("no such file or folder", where=str(path), fix=hint or "Give the --out folder of a run")
 
 

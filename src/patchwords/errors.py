@@ -112,9 +112,13 @@ def printable(text: str) -> str:
     return "".join(escaped)
 
 
+def suggestion(name: str, allowed: Iterable[str]) -> str:
+    """Return "Did you mean ...? " with the allowed name nearest to a misspelt one, "" when none is near."""
+    close = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
+    return f"Did you mean {close[0]}? " if close else ""
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """Return a hint for a misspelt `name`: the nearest allowed name, then all of them."""
     names = sorted(allowed)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"Did you mean {close[0]}? " if close else ""
-    return f"{hint}Allowed: {', '.join(names)}"
+    return f"{suggestion(name, names)}Allowed: {', '.join(names)}"

@@ -9,7 +9,7 @@ import os
 import sys
 from typing import Any, NoReturn
 
-from ..errors import ConfigError, PatchwordsError, nearest
+from ..errors import ConfigError, PatchwordsError, nearest, suggestion
 from ..files import fault_of
 
 COMMANDS = {
@@ -129,15 +129,12 @@ def take_settings(argv: list[str], parser: argparse.ArgumentParser, allowed: boo
 
 
 def _refuse(option: str, parser: argparse.ArgumentParser, known: set[str], allowed: bool) -> NoReturn:
-    import difflib
-
     if allowed:
         from ..overrides import all_settings
 
         known = known | {f"--{name}" for name in all_settings()}
-    close = difflib.get_close_matches(option, known, n=1, cutoff=0.5)
-    hint = f"Did you mean {close[0]}? " if close else ""
-    raise ConfigError(f"unknown option {option}", where=parser.prog, fix=f"{hint}See {parser.prog} --help")
+    fix = f"{suggestion(option, known)}See {parser.prog} --help"
+    raise ConfigError(f"unknown option {option}", where=parser.prog, fix=fix)
 
 
 def overview() -> str:
