@@ -7,9 +7,8 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
@@ -19,6 +18,10 @@ from .config import ViTConfig
 from .errors import CheckpointError, ConfigError, MissingError, PatchwordsError, printable, suggestion
 from .overrides import to_dict, with_fields
 from .preprocess import Preprocess
+from .tensorfile import TensorFile
+
+if TYPE_CHECKING:
+    from .formats.report import Report
 
 FORMAT = 1
 WEIGHTS, CONFIG, PREPROCESS, CARD = "model.safetensors", "config.json", "preprocessor_config.json", "README.md"
@@ -38,6 +41,8 @@ class LoadedModel:
     """picture bytes to pixels, pixels to the model's input"""
     provenance: dict[str, Any]
     """where the weights came from: data, run, versions, results"""
+    report: Report | None = None
+    """what became of every tensor of the file"""
 
     def __iter__(self):
         return iter((self.model, self.classes, self.preprocess))
@@ -107,13 +112,12 @@ def load_model(path: str | Path) -> LoadedModel:
     Raises:
         MissingError: nothing there. CheckpointError: damaged, incomplete, or of another kind; names the file.
     """
-    folder = model_folder(Path(path))
-    contents = files.read_folder(folder)
-    for name in (CONFIG, PREPROCESS, WEIGHTS):
-        if name not in contents:
-            raise CheckpointError("is missing", where=str(folder / name), fix="Use a copy of the folder")
+    folder, entries = files.open_folder(model_folder(Path(path)))
+    _require_listed(folder, entries, (CONFIG, PREPROCESS, WEIGHTS))
+    contents = {name: files.read_checked(folder / name, entries[name]) for name in (CONFIG, PREPROCESS)}
+    weights = TensorFile(folder / WEIGHTS).read_checked(entries[WEIGHTS])
     try:
-        return _loaded(contents, folder)
+        return _loaded(contents, weights, folder)
     except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         detail = error.line() if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
         raise CheckpointError(
@@ -121,7 +125,13 @@ def load_model(path: str | Path) -> LoadedModel:
         ) from error
 
 
-def _loaded(contents: dict[str, bytes], folder: Path) -> LoadedModel:
+def _require_listed(folder: Path, entries: dict[str, files.Entry], names: tuple[str, ...]) -> None:
+    for name in names:
+        if name not in entries:
+            raise CheckpointError("is missing", where=str(folder / name), fix="Use a copy of the folder")
+
+
+def _loaded(contents: dict[str, bytes], weights: dict[str, Tensor], folder: Path) -> LoadedModel:
     where = str(folder / CONFIG)
     description = json.loads(contents[CONFIG])
     if description.get("format") != FORMAT:
@@ -133,7 +143,7 @@ def _loaded(contents: dict[str, bytes], folder: Path) -> LoadedModel:
     config = with_fields(ViTConfig(), description["model"])
     with torch.device("meta"):
         model = build(config)
-    _fill(model, load_tensors(contents[WEIGHTS], folder / WEIGHTS), str(folder / WEIGHTS))
+    _fill(model, weights, str(folder / WEIGHTS))
     classes = tuple(description["id2label"][str(index)] for index in range(description["num_labels"]))
     preprocess = Preprocess.from_json(json.loads(contents[PREPROCESS]))
     return LoadedModel(model.eval(), classes, preprocess, description["provenance"])
@@ -158,14 +168,6 @@ def model_folder(path: Path) -> Path:
     siblings = [str(path.parent / entry.name) for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     hint = suggestion(str(path), siblings).strip()
     raise MissingError("no such file or folder", where=str(path), fix=hint or "Give the --out folder of a run")
-
-
-def load_tensors(data: bytes, path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a safetensors file given as bytes."""
-    try:
-        return safetensors.torch.load(data)
-    except (safetensors.SafetensorError, ValueError, KeyError) as error:
-        raise CheckpointError(f"is not a safetensors file ({error})", where=str(path), fix="Use a copy") from error
 
 
 def _fill(model: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
@@ -259,11 +261,7 @@ def load_state(run: Path) -> SavedState | None:
     faults: list[PatchwordsError] = []
     for folder in _generations(run):
         try:
-            contents = files.read_folder(folder)
-            meta = json.loads(contents[META])
-            if meta.get("format") != FORMAT:
-                raise CheckpointError(f"is of format {meta.get('format')!r}, not {FORMAT}", where=str(folder / META))
-            return SavedState(int(meta["step"]), load_tensors(contents[STATE], folder / STATE), meta)
+            return _saved_state(*files.open_folder(folder))
         except PatchwordsError as fault:
             faults.append(fault)
             print(f"warning: {fault.line()}; taking the state saved before it", file=sys.stderr)
@@ -274,6 +272,15 @@ def load_state(run: Path) -> SavedState | None:
             fix="Restore a copy, or remove the run folder to start again",
         )
     return None
+
+
+def _saved_state(folder: Path, entries: dict[str, files.Entry]) -> SavedState:
+    """Return the training state in `folder`, every byte checked."""
+    _require_listed(folder, entries, (META, STATE))
+    meta = json.loads(files.read_checked(folder / META, entries[META]))
+    if meta.get("format") != FORMAT:
+        raise CheckpointError(f"is of format {meta.get('format')!r}, not {FORMAT}", where=str(folder / META))
+    return SavedState(int(meta["step"]), TensorFile(folder / STATE).read_checked(entries[STATE]), meta)
 
 
 def _generations(run: Path) -> list[Path]:

@@ -8,7 +8,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -117,13 +118,25 @@ def _aside(folder: Path) -> Path:
     return folder.with_name(f"{TEMPORARY}old-{folder.name}")
 
 
-def _manifest_bytes(contents: dict[str, bytes]) -> bytes:
-    checked = {name: data for name, data in contents.items() if name not in UNCHECKED}
-    hashes = {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in checked.items()}
-    return json.dumps({"version": 1, "files": hashes}, indent=1).encode()
+@dataclass(frozen=True)
+class Entry:
+    """What a manifest says of one file."""
+
+    size: int
+    """bytes"""
+    sha256: str
 
 
-def write_folder(folder: Path, contents: dict[str, bytes]) -> None:
+def _entry(data: bytes) -> Entry:
+    return Entry(len(data), hashlib.sha256(data).hexdigest())
+
+
+def _manifest_bytes(entries: dict[str, Entry]) -> bytes:
+    described = {name: {"bytes": entry.size, "sha256": entry.sha256} for name, entry in entries.items()}
+    return json.dumps({"version": 1, "files": described}, indent=1).encode()
+
+
+def write_folder(folder: Path, contents: Mapping[str, bytes], manifest: bool = True) -> None:
     """Write a folder of files with a sha256 manifest; it appears under its name whole or not at all.
 
     An existing `folder` is moved aside first and removed when the new one is in place; between the two
@@ -131,7 +144,8 @@ def write_folder(folder: Path, contents: dict[str, bytes]) -> None:
 
     Args:
         folder: path of the new folder; its parent exists.
-        contents: file name -> bytes; `manifest.json` is added.
+        contents: file name -> bytes.
+        manifest: add `manifest.json`; without it the folder is another library's, as that library writes it.
 
     Raises:
         WriteError, PermissionFault: what was there before is still there, and no temporary file is left.
@@ -143,7 +157,9 @@ def write_folder(folder: Path, contents: dict[str, bytes]) -> None:
             os.mkdir(temporary)
             for name, data in contents.items():
                 _write_synced(temporary / name, data)
-            _write_synced(temporary / MANIFEST, _manifest_bytes(contents))
+            if manifest:
+                checked = {name: _entry(data) for name, data in contents.items() if name not in UNCHECKED}
+                _write_synced(temporary / MANIFEST, _manifest_bytes(checked))
             sync_folder(temporary)
             if folder.exists():
                 remove_folder(_aside(folder))
@@ -180,13 +196,11 @@ def remove_temporaries(parent: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def read_folder(folder: Path) -> dict[str, bytes]:
-    """Return {file name: bytes} of a folder made by `write_folder`, every byte checked against its sha256.
-
-    The bytes are read once and checked in memory: a file changed afterwards cannot reach the caller.
+def open_folder(folder: Path) -> tuple[Path, dict[str, Entry]]:
+    """Return where a folder made by `write_folder` lies, and what its manifest says of each file.
 
     Raises:
-        MissingError: no such folder. CheckpointError: a file is missing, cut or changed; names it.
+        MissingError: no such folder. CheckpointError: the manifest is damaged, or a file is missing; names it.
     """
     if not folder.is_dir() and _aside(folder).is_dir():
         folder = _aside(folder)
@@ -197,30 +211,41 @@ def read_folder(folder: Path) -> dict[str, bytes]:
             f"has no {MANIFEST}", where=str(folder), fix="It was not written by patchwords, or not whole"
         )
     raw = read_bytes(folder / MANIFEST)
-    damaged = CheckpointError("is damaged", where=str(folder / MANIFEST), fix="Use a copy of the folder")
     try:
-        names = list(json.loads(raw)["files"].keys())
-    except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
-        raise damaged from error
-    contents = {}
-    for name in names:
-        if not isinstance(name, str) or "/" in name or "\0" in name or name in ("", ".", ".."):
-            raise damaged
+        entries = {name: Entry(e["bytes"], e["sha256"]) for name, e in json.loads(raw)["files"].items()}
+        sound = _manifest_bytes(entries) == raw
+    except (ValueError, RecursionError, TypeError, KeyError, AttributeError):
+        sound = False
+    if not sound or any("/" in name or "\0" in name or name in ("", ".", "..") for name in entries):
+        raise CheckpointError("is damaged", where=str(folder / MANIFEST), fix="Use a copy of the folder")
+    for name in entries:
         if not (folder / name).exists():
             raise CheckpointError("is missing", where=str(folder / name), fix="Use a copy of the folder")
-        contents[name] = read_bytes(folder / name)
-    if _manifest_bytes(contents) != raw:
-        raise _first_difference(folder, contents, raw) or damaged
-    return contents
+    return folder, entries
 
 
-def _first_difference(folder: Path, contents: dict[str, bytes], raw: bytes) -> CheckpointError | None:
-    """Return the error that names the first file whose content is not what the manifest `raw` says."""
-    for name, entry in json.loads(raw)["files"].items():
-        wanted = entry if isinstance(entry, dict) else {}
-        if hashlib.sha256(contents[name]).hexdigest() != wanted.get("sha256"):
-            size = wanted.get("bytes")
-            cut = f"has {len(contents[name])} bytes, not {size}" if len(contents[name]) != size else ""
-            detail = cut or "does not match its sha256"
-            return CheckpointError(detail, where=str(folder / name), fix="The file is damaged; use a copy")
-    return None
+def read_folder(folder: Path) -> dict[str, bytes]:
+    """Return {file name: bytes} of a folder made by `write_folder`, every byte checked against its sha256.
+
+    The bytes are read once and checked in memory: a file changed afterwards cannot reach the caller.
+
+    Raises:
+        MissingError: no such folder. CheckpointError: a file is missing, cut or changed; names it.
+    """
+    folder, entries = open_folder(folder)
+    return {name: read_checked(folder / name, entry) for name, entry in entries.items()}
+
+
+def read_checked(path: Path, entry: Entry) -> bytes:
+    """Return the content of `path`, or raise CheckpointError when it is not what `entry` says."""
+    data = read_bytes(path)
+    require_entry(path, _entry(data), entry)
+    return data
+
+
+def require_entry(path: Path, found: Entry, wanted: Entry) -> None:
+    """Raise CheckpointError when what was `found` in the file `path` is not what the manifest says."""
+    if found != wanted:
+        cut = found.size != wanted.size
+        detail = f"has {found.size} bytes, not {wanted.size}" if cut else "does not match its sha256"
+        raise CheckpointError(detail, where=str(path), fix="The file is damaged; use a copy")
