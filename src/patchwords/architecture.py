@@ -17,6 +17,8 @@ POSITIONS = ("learned", "learned_2d", "sincos_2d", "relative", "rope", "none")
 ACTIVATIONS = ("gelu", "gelu_tanh", "quick_gelu", "swiglu")
 QKV_BIASES = ("qkv", "qv", "none")
 STEMS = ("patch", "conv", "resnet")
+RESNET_RULES = ("google", "timm")
+POSITION_RESIZES = ("timm", "google", "transformers", "torchvision", "dinov2")
 
 
 def one_of(setting: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -65,6 +67,8 @@ class ViTConfig:
     """learned (1-D), learned_2d, sincos_2d, relative, rope, none"""
     position_prefix: bool = True
     """position=learned is added after the class token is concatenated (eq. 1), so that it has one too"""
+    position_resize: str = "timm"
+    """whose rule stretches a learned table to another grid: timm, google, transformers, torchvision, dinov2"""
     relative_slope: float = 0.0
     """position=relative starts with heads that look at one neighbour each: the bias falls by this for a squared
     distance of one patch from it; 0: the bias starts at zero"""
@@ -76,6 +80,8 @@ class ViTConfig:
     """units per stage of the resnet stem"""
     resnet_width: float = 1.0
     """width factor of the resnet stem"""
+    resnet_rule: str = "google"
+    """whose small numbers keep the resnet stem from dividing by zero: google (the paper's code), timm"""
     patch_bias: bool = True
     """bias of the patch embedding"""
     pre_norm: bool = False
@@ -102,6 +108,8 @@ class ViTConfig:
     """LayerNorm of the pooled vector"""
     pre_logits: int = 0
     """width of the tanh hidden layer in the head (sec. 3.1, representation size); 0: off"""
+    head_bias: bool = True
+    """bias of the classifier"""
     dropout: float = 0.0
     """after every dense layer except qkv, and after adding positions (B.1)"""
     attention_dropout: float = 0.0
@@ -124,9 +132,11 @@ class ViTConfig:
                 raise ConfigError(f"{getattr(self, name)} is negative", where=f"model.{name}", fix="Give 0 or more")
         one_of("model.pool", self.pool, POOLS)
         one_of("model.position", self.position, POSITIONS)
+        one_of("model.position_resize", self.position_resize, POSITION_RESIZES)
         one_of("model.activation", self.activation, ACTIVATIONS)
         one_of("model.qkv_bias", self.qkv_bias, QKV_BIASES)
         one_of("model.stem", self.stem, STEMS)
+        one_of("model.resnet_rule", self.resnet_rule, RESNET_RULES)
         for name in ("dropout", "attention_dropout", "drop_path", "patch_dropout"):
             in_range(f"model.{name}", getattr(self, name), 0.0, 0.99)
         if self.dim % self.num_heads:

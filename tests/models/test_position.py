@@ -6,11 +6,14 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from patchwords.architecture import POSITIONS, ViTConfig
+from patchwords.architecture import POSITION_RESIZES, POSITIONS, ViTConfig
+from patchwords.errors import ConfigError
 from patchwords.models import build, create_model, position
 
 from .families import alive, pictures
+from .test_golden import GOLDEN, close, google_weights, tensors, tiny
 
 BASE = ViTConfig(image_size=(8, 12), patch_size=(4, 4), dim=16, depth=2, num_heads=2, mlp_dim=24, num_classes=5)
 GRID = (3, 4)
@@ -88,6 +91,130 @@ def test_resampling(grid):
     assert position.resample(table.bfloat16(), grid).dtype == torch.bfloat16
     transposed = position.resample(table.transpose(0, 1), grid[::-1]).transpose(0, 1)  # rows are not columns
     torch.testing.assert_close(stretched, transposed, rtol=0, atol=1e-12)
+
+
+def cubic(distance):
+    """Keys' kernel with a = -0.75, torch's choice without antialiasing."""
+    d, a = abs(distance), -0.75
+    if d <= 1:
+        return (a + 2) * d**3 - (a + 3) * d**2 + 1
+    return a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a if d < 2 else 0.0
+
+
+PLACES = {  # of output i of n among m inputs, and the kernel: the table at the head of position.py
+    "google": (lambda i, m, n: i * (m - 1) / (n - 1) if n > 1 else 0.0, lambda d: max(0.0, 1 - abs(d))),
+    "transformers": (lambda i, m, n: (i + 0.5) * m / n - 0.5, cubic),
+    "torchvision": (lambda i, m, n: i * (m - 1) / (n - 1) if n > 1 else 0.0, cubic),
+    "dinov2": (lambda i, m, n: (i + 0.5) * m / (n + 0.1) - 0.5, cubic),
+}
+
+
+def weights_of(rule, m, n):
+    """Return (n, m): how much of each input goes into each output, by a loop."""
+    place, kernel = PLACES[rule]
+    weights = np.zeros((n, m))
+    for i in range(n):
+        at = place(i, m, n)
+        for near in range(math.floor(at) - 1, math.floor(at) + 3):
+            weights[i, min(max(near, 0), m - 1)] += kernel(at - near)
+    return weights
+
+
+GRIDS = [((7, 7), (12, 12)), ((7, 5), (4, 9)), ((3, 8), (8, 3)), ((4, 4), (1, 6)), ((1, 3), (5, 7)), ((6, 2), (6, 5))]
+
+
+@pytest.mark.parametrize("rule", PLACES)
+@pytest.mark.parametrize(("own", "wanted"), GRIDS)
+def test_each_rule_against_a_loop(rule, own, wanted):
+    table = torch.randn(*own, 3, dtype=torch.float64)
+    down, across = (weights_of(rule, m, n) for m, n in zip(own, wanted, strict=True))
+    expected = np.einsum("im,jn,mnd->ijd", down, across, table.numpy())
+    np.testing.assert_allclose(position.resample(table, wanted, rule), expected, rtol=0, atol=1e-12)
+    single = position.resample(table.float(), wanted, rule)
+    np.testing.assert_allclose(single, expected, rtol=0, atol=3e-5)
+
+
+def test_google_is_scipys_zoom_with_its_rounding():
+    ndimage = pytest.importorskip("scipy.ndimage")
+    generator = np.random.default_rng(0)
+    zeroed = 0
+    for m in range(1, 20):
+        for n in range(1, 60, 1 + m % 3):
+            k, wide = generator.integers(1, 12, 2)
+            table = generator.standard_normal((m, k, 2))
+            expected = ndimage.zoom(table, (n / m, wide / k, 1), order=1)
+            zeroed += not expected[-1].any()
+            ours = position.resample(torch.from_numpy(table), (n, int(wide)), "google")
+            np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-13)
+    assert zeroed > 3  # scipy places the last row outside there
+
+
+def test_the_rules_of_torch_by_direct_calls():
+    table = torch.randn(4, 6, 5)
+    picture = table.permute(2, 0, 1)[None]
+    calls = {
+        "timm": {"size": (7, 3), "mode": "bicubic", "antialias": True},
+        "transformers": {"size": (7, 3), "mode": "bicubic", "align_corners": False},
+        "torchvision": {"size": (7, 3), "mode": "bicubic", "align_corners": True},
+        "dinov2": {"scale_factor": ((7 + 0.1) / 4, (3 + 0.1) / 6), "mode": "bicubic", "antialias": False},
+    }
+    for rule, call in calls.items():
+        expected = F.interpolate(picture, **call)[0].permute(1, 2, 0)
+        assert torch.equal(position.resample(table, (7, 3), rule), expected)
+
+
+@pytest.mark.parametrize(("name", "changes"), [("vit_token", {}), ("vit_gap", {"pool": "mean", "class_token": False})])
+def test_the_papers_code_at_another_size(name, changes):
+    files, seen = np.load(GOLDEN / "google" / name / "weights.npz"), np.load(GOLDEN / "google" / name / "io.npz")
+    weights = tensors({key: np.ascontiguousarray(array) for key, array in google_weights(files).items()})
+    images = torch.from_numpy(seen["resized_images_nhwc"]).permute(0, 3, 1, 2)
+    model = tiny(activation="gelu_tanh", position_resize="google", **changes)
+    model.load_state_dict(weights)
+    grid = images.shape[2] // 8, images.shape[3] // 8
+    rows = position.position_rows(model.pos_embed, model.config, grid, images.new_zeros(1))
+    other = tiny(activation="gelu_tanh", **changes)
+    other.load_state_dict(weights)
+    with torch.no_grad():
+        close(rows, seen["resized_pos_embedding"])
+        close(model(images), seen["resized_logits"])
+        assert (other(images) - model(images)).abs().max() > 1e-3  # another library's rule is not near
+
+
+@pytest.mark.parametrize("kind", ["learned", "learned_2d"])
+def test_a_model_resizes_by_its_own_rule(kind):
+    answers, images = [], torch.randn(2, 3, 16, 8)
+    for rule in POSITION_RESIZES:
+        model = alive(with_position(kind, position_resize=rule))
+        table = model.pos_embed if kind == "learned" else model.pos_embed.rows[:, None]
+        with torch.no_grad():
+            rows = position.position_rows(model.pos_embed, model.config, (4, 2), images.new_zeros(1))
+            answers.append(model(images))
+        if kind == "learned":
+            patches = position.resample(table[0, 1:].unflatten(0, (2, 3)), (4, 2), rule).flatten(0, 1)
+            assert torch.equal(rows[0, 1:], patches) and torch.equal(rows[0, :1], table[0, :1])
+        else:
+            assert torch.equal(rows[0, 1::2, :8], position.resample(table, (4, 1), rule)[:, 0])
+    for i, one in enumerate(answers):
+        assert all((one - other).abs().max() > 1e-5 for other in answers[:i])
+
+
+def test_an_unknown_rule_is_refused():
+    with pytest.raises(ConfigError, match="torchvision"):
+        with_position("learned", position_resize="torchvison")
+
+
+@pytest.mark.parametrize("head", ["plain", "distilled"])
+def test_a_head_without_bias(head):
+    model = alive(with_position("learned", head_bias=False, distillation_token=head == "distilled"))
+    assert not [name for name in model.state_dict() if name.startswith("head") and "bias" in name]
+    with torch.no_grad():
+        features = model.forward_features(pictures(BASE))
+        expected = features[:, 0] @ model.head.weight.T
+        if head == "distilled":
+            expected = (expected + features[:, 1] @ model.head_dist.weight.T) / 2
+        torch.testing.assert_close(model(pictures(BASE)), expected)
+    model.reset_classifier(7)
+    assert model.head.bias is None and not model.head.weight.any()
 
 
 @pytest.mark.parametrize("rows", [2, 5])

@@ -83,7 +83,8 @@ class Head(nn.Linear):
     def reset_parameters(self) -> None:
         """Set all to zero."""
         nn.init.zeros_(self.weight)
-        nn.init.zeros_(self.bias)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
 
 
 class PreLogits(nn.Module):

@@ -9,13 +9,24 @@
 | rope       | rotation of q and k by row and column (DINOv3, 2508.10104)| q and k, each block | computed    |
 | none       | nothing: a set of patches                                 |                     |             |
 
-Grids are (rows, columns). "Computed" means: as a model built for that grid has it.
+Grids are (rows, columns). "Computed" means: as a model built for that grid has it. Libraries resample learned tables
+by rules that are up to 10 % apart (in L2 norm); `position_resize` names one:
+
+| `position_resize` | kernel               | place of output i of n among m inputs | whose files                |
+|-------------------|----------------------|---------------------------------------|----------------------------|
+| timm              | bicubic, antialiased | (i + 1/2) m / n - 1/2                 | timm's, torch              |
+| google            | bilinear             | i (m - 1) / (n - 1)                   | vision_transformer's,      |
+|                   |                      |                                       | big_vision's (scipy's zoom)|
+| transformers      | bicubic              | (i + 1/2) m / n - 1/2                 | transformers'              |
+| torchvision       | bicubic              | i (m - 1) / (n - 1)                   | torchvision's              |
+| dinov2            | bicubic              | (i + 1/2) m / (n + 0.1) - 1/2         | DINO's, DINOv2's           |
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +36,16 @@ from ..config import Size, ViTConfig
 
 _NEIGHBOURS = ((0, 1), (1, 0), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, -1), (-1, 1))
 """(rows down, columns right)"""
+RESIZE_RULES: dict[str, dict[str, Any]] = {
+    "timm": {"mode": "bicubic", "align_corners": False, "antialias": True},
+    "google": {"mode": "bilinear", "align_corners": True},
+    "transformers": {"mode": "bicubic", "align_corners": False},
+    "torchvision": {"mode": "bicubic", "align_corners": True},
+    "dinov2": {"mode": "bicubic", "align_corners": False},
+}
+"""position_resize -> how torch stretches a table"""
+DINOV2_OFFSET = 0.1
+"""patches added to the wanted side before it is divided by the own one; the scale made so is what places outputs"""
 
 
 class Places(NamedTuple):
@@ -50,14 +71,15 @@ class Places(NamedTuple):
 class RowsAndColumns(nn.Module):
     """A learned half vector for every row and one for every column of the grid (app. D.4)."""
 
-    def __init__(self, grid: Size, dim: int) -> None:
+    def __init__(self, grid: Size, dim: int, rule: str) -> None:
         super().__init__()
+        self.rule = rule
         self.rows = nn.Parameter(nn.init.normal_(torch.empty(grid[0], dim // 2), std=0.02))
         self.columns = nn.Parameter(nn.init.normal_(torch.empty(grid[1], dim - dim // 2), std=0.02))
 
     def forward(self, grid: Size, window: bool = False) -> Tensor:
         """Return (rows, columns, D) for `grid`, stretched to it or cut out of the own one."""
-        fit = middle if window else resample
+        fit = middle if window else partial(resample, rule=self.rule)
         rows = fit(self.rows[:, None], (grid[0], 1))
         columns = fit(self.columns[None], (1, grid[1]))
         return torch.cat([rows.expand(*grid, -1), columns.expand(*grid, -1)], dim=-1)
@@ -69,7 +91,7 @@ def position_table(config: ViTConfig) -> nn.Parameter | nn.Module | None:
         count = config.num_placed_prefix_tokens + math.prod(config.grid)
         return nn.Parameter(nn.init.normal_(torch.empty(1, count, config.dim), std=0.02))
     if config.position == "learned_2d":
-        return RowsAndColumns(config.grid, config.dim)
+        return RowsAndColumns(config.grid, config.dim, config.position_resize)
     return None
 
 
@@ -84,7 +106,10 @@ def position_rows(
         window: pictures are cut out of larger ones: positions of the middle of the own grid, not of all of it.
     """
     if config.position == "learned":
-        placed, fit = config.num_placed_prefix_tokens, middle if window else resample
+        placed, fit = (
+            config.num_placed_prefix_tokens,
+            middle if window else partial(resample, rule=config.position_resize),
+        )
         prefix, patches = table[0, :placed], fit(table[0, placed:].unflatten(0, config.grid), grid)
     elif config.position == "learned_2d":
         prefix, patches = tokens.new_zeros(0, config.dim), table(grid, window)
@@ -114,21 +139,35 @@ def middle(table: Tensor, grid: Size) -> Tensor:
     return table[top : top + grid[0], left : left + grid[1]]
 
 
-def resample(
-    table: Tensor, grid: Size, mode: str = "bicubic", antialias: bool = True, align_corners: bool = False
-) -> Tensor:
+def resample(table: Tensor, grid: Size, rule: str = "timm") -> Tensor:
     """Return `table` (rows, columns, D) stretched to `grid`; unchanged when it has that grid (sec. 3.2).
 
-    The default is timm's rule for its own files. Other libraries differ by up to 10 % (in L2 norm).
+    Args:
+        rule: a `position_resize`, as its library computes it, for rectangles too.
     """
-    if tuple(table.shape[:2]) == tuple(grid):
+    own = tuple(table.shape[:2])
+    if own == tuple(grid):
         return table
     if grid[1] == 1 and grid[0] > 1:  # torch 2.13 repeats the first row when antialiasing to one column on a CPU
-        return resample(table.transpose(0, 1), (1, grid[0]), mode, antialias, align_corners).transpose(0, 1)
+        return resample(table.transpose(0, 1), (1, grid[0]), rule).transpose(0, 1)
     exact = table if table.dtype == torch.float64 else table.float()  # bfloat16 has no such kernel
-    corners = align_corners if mode in ("bicubic", "bilinear") else None
-    stretched = F.interpolate(exact.permute(2, 0, 1)[None], grid, mode=mode, antialias=antialias, align_corners=corners)
-    return stretched[0].permute(1, 2, 0).to(table.dtype)
+    size: dict[str, Any] = {"size": tuple(grid)}
+    if rule == "dinov2":
+        size = {"scale_factor": [(n + DINOV2_OFFSET) / m for n, m in zip(grid, own, strict=True)]}
+    stretched = F.interpolate(exact.permute(2, 0, 1)[None], **size, **RESIZE_RULES[rule])[0].permute(1, 2, 0)
+    if rule == "google":
+        rows, columns = (n - _rounded_out(m, n) for m, n in zip(own, grid, strict=True))
+        stretched = F.pad(stretched[:rows, :columns], (0, 0, 0, grid[1] - columns, 0, grid[0] - rows))
+    return stretched.to(table.dtype)
+
+
+def _rounded_out(count: int, wanted: int) -> bool:
+    """Return whether scipy's zoom from `count` to `wanted` leaves the last place zero.
+
+    It places the last output at (n - 1) ((m - 1) / (n - 1)), which rounding puts behind the last input for one pair
+    in fifty (16 to 30 is one). The paper's code has these zeros, and so has what it was fine-tuned to.
+    """
+    return wanted > 1 and (wanted - 1) * ((count - 1) / (wanted - 1)) > count - 1
 
 
 def _axis(count: int, like: Tensor) -> Tensor:
@@ -223,11 +262,16 @@ def relative_index(
     return index
 
 
+def relative_resampled(table: Tensor, own_grid: Size, grid: Size) -> Tensor:
+    """Return the relative `table` (rows, heads) of `own_grid` as one for `grid`, its offsets stretched as a picture."""
+    spans, new = ((2 * rows - 1, 2 * columns - 1) for rows, columns in (own_grid, grid))
+    count = math.prod(spans)
+    offsets = resample(table[:count].unflatten(0, spans), new)
+    return torch.cat([offsets.flatten(0, 1), table[count:]])
+
+
 def relative_bias(table: Tensor, own_grid: Size, places: Places) -> Tensor:
     """Return the bias (1 or B, heads, T, T) that `table` (rows, heads), learned on `own_grid`, gives at `places`."""
     if places.grid != own_grid:
-        spans, new = [tuple(2 * count - 1 for count in grid) for grid in (own_grid, places.grid)]
-        count = math.prod(spans)
-        offsets = resample(table[:count].unflatten(0, spans), new)
-        table = torch.cat([offsets.flatten(0, 1), table[count:]])
+        table = relative_resampled(table, own_grid, places.grid)
     return table[places.index].permute(0, 3, 1, 2)

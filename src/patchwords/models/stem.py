@@ -20,7 +20,7 @@ def build_stem(config: ViTConfig) -> PatchEmbed:
     """Return the module from images (B, C, H, W) to tokens (B, N, D) that `config.stem` names."""
     backbone, channels, patch_size = None, config.in_channels, config.patch_size
     if config.stem == "resnet":
-        backbone = ResNet(channels, config.resnet_depths, int(64 * config.resnet_width))
+        backbone = ResNet(channels, config.resnet_depths, int(64 * config.resnet_width), config.resnet_rule)
         channels = backbone.num_features
     elif config.stem == "conv":
         backbone = ConvStem(channels, config.dim, _halvings(config))
@@ -59,6 +59,9 @@ class StdConv(nn.Conv2d):
     Padding is "same" as XLA has it: what is odd goes right and below. Sizes must be multiples of the stride.
     """
 
+    rule = "google"
+    """whose guard against dividing by zero, see `ResNet`"""
+
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
         super().__init__(inputs, outputs, kernel, stride, bias=False)
         lecun_normal_(self.weight)
@@ -66,7 +69,8 @@ class StdConv(nn.Conv2d):
     def forward(self, maps: Tensor) -> Tensor:
         """Return (B, outputs, H / stride, W / stride) of maps (B, inputs, H, W)."""
         variance, mean = torch.var_mean(self.weight, dim=(1, 2, 3), correction=0, keepdim=True)
-        weight = (self.weight - mean) / (variance.sqrt() + 1e-5)
+        deviation = (variance + 1e-8).sqrt() if self.rule == "timm" else variance.sqrt() + 1e-5
+        weight = (self.weight - mean) / deviation
         return F.conv2d(_pad_same(maps, self.kernel_size[0], self.stride[0]), weight, stride=self.stride)
 
 
@@ -126,9 +130,11 @@ class ResNet(nn.Module):
     """The hybrid's feature extractor (sec. 3.1 and 4.1): GroupNorm, standardised convolutions, no classifier.
 
     The picture is halved by the root, by its max-pooling and by every stage but the first; parameter names are timm's.
+    By the `rule` of the paper's code 1e-5 is added to the deviation of a filter and 1e-6 to a variance in GroupNorm;
+    timm has 1e-8 under the root, and 1e-5.
     """
 
-    def __init__(self, in_channels: int, depths: tuple[int, ...], width: int) -> None:
+    def __init__(self, in_channels: int, depths: tuple[int, ...], width: int, rule: str = "google") -> None:
         super().__init__()
         self.stem = ConvNorm(in_channels, width, 7, 2)
         widths = [width << i for i in range(len(depths))]
@@ -137,6 +143,11 @@ class ResNet(nn.Module):
             *(Stage(inputs[i], widths[i], depth, 2 if i else 1) for i, depth in enumerate(depths))
         )
         self.num_features = 4 * widths[-1]
+        for part in self.modules():
+            if isinstance(part, StdConv):
+                part.rule = rule
+            elif isinstance(part, nn.GroupNorm):
+                part.eps = 1e-5 if rule == "timm" else 1e-6
 
     def forward(self, images: Tensor) -> Tensor:
         """Return maps (B, num_features, H / stride, W / stride) of images (B, C, H, W)."""

@@ -71,8 +71,8 @@ class ViT(nn.Module):
         self.fc_norm = layer_norm(config, self.num_features) if config.fc_norm else nn.Identity()
         self.pre_logits = PreLogits(self.num_features, config.pre_logits) if config.pre_logits else nn.Identity()
         width, classes = config.pre_logits or self.num_features, config.num_classes
-        self.head = Head(width, classes) if classes else nn.Identity()
-        self.head_dist = Head(width, classes) if classes and config.distillation_token else None
+        self.head = Head(width, classes, config.head_bias) if classes else nn.Identity()
+        self.head_dist = Head(width, classes, config.head_bias) if classes and config.distillation_token else None
 
     def forward(self, images: Tensor, record: Record | None = None) -> Tensor | tuple[Tensor, Tensor]:
         """Return logits (B, K) of images (B, C, H, W); features (B, num_features) when there is no head.
@@ -163,12 +163,12 @@ class ViT(nn.Module):
 
     def reset_classifier(self, num_classes: int) -> None:
         """Put a head of zeros for `num_classes` in place of the old one and its hidden layer (sec. 3.2); 0: none."""
-        like = next(self.parameters())
+        like, sizes = next(self.parameters()), (self.num_features, num_classes, self.config.head_bias)
         self.config = dataclasses.replace(self.config, num_classes=num_classes, pre_logits=0)
         self.pre_logits = nn.Identity()
-        self.head = Head(self.num_features, num_classes).to(like) if num_classes else nn.Identity()
+        self.head = Head(*sizes).to(like) if num_classes else nn.Identity()
         if self.dist_token is not None:
-            self.head_dist = Head(self.num_features, num_classes).to(like) if num_classes else None
+            self.head_dist = Head(*sizes).to(like) if num_classes else None
 
     def set_checkpointing(self, enabled: bool = True) -> None:
         """Compute the activations of each block again in the backward pass instead of storing them."""
