@@ -1,0 +1,184 @@
+"""What the reader and the writer ask of a format; each library has a module that answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..architecture import Size, ViTConfig
+from ..checkpoint import LoadedModel
+from ..errors import CheckpointError, ConfigError
+from ..preprocess import Preprocess
+from .layout import Pair
+from .tensors import Tensors
+
+HEAD_DIM = 64
+"""width of a head in the paper's B and L and in DeiT's Ti and S: what is taken when nothing tells"""
+
+SIZES = ("image_size", "patch_size", "in_channels", "num_classes", "dim", "depth", "num_heads", "mlp_dim")
+_WITHOUT_EFFECT = (
+    "dropout", "attention_dropout", "drop_path", "patch_dropout", "relative_slope", "residual_gain", "position_resize",
+    "resnet_rule",
+)  # fmt: skip
+_MOST_BLOCKS = 1000
+"""a larger number in a name is damage"""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint as it lies on disk."""
+
+    tensors: Tensors
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """config.json beside the tensors; empty when there is none"""
+    preprocess: Mapping[str, Any] = field(default_factory=dict)
+    """preprocessor_config.json beside them; empty when there is none"""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a checkpoint says of itself."""
+
+    config: ViTConfig
+    """the architecture of the file as it is: with its own grid, patch, channels and classes"""
+    preprocess: Preprocess
+    classes: tuple[str, ...]
+    """class names in the order of the logits; numbers when the file has no names; empty without a head"""
+    assumed: dict[str, str] = field(default_factory=dict)
+    """setting -> its value and the ground for it: all that neither the file nor the user says"""
+
+
+@dataclass(frozen=True)
+class Format:
+    """One library's files, in both directions."""
+
+    name: str
+    about: str
+    """one line for the help: whose files, and what they are"""
+    recognises: Callable[[Source], bool]
+    """from the names of the arrays alone, and the config's library or model type"""
+    canonical: Callable[[Source], Source]
+    """the same arrays under the one set of names that `pairs` knows: prefixes off, other spellings changed"""
+    describe: Callable[[Source, Facts], Description]
+    """from canonical arrays; raises CheckpointError for what cannot be a model of this format"""
+    pairs: Callable[[Source | None, ViTConfig], list[Pair]]
+    """every parameter of the model of a config; from a canonical source, or None when writing"""
+    idle: Callable[[str, ViTConfig], str]
+    """why the model needs no array of this canonical name; "" when it is not known"""
+    refuses: Callable[[ViTConfig], list[str]] | None = None
+    """what a model of this config has that the format cannot express, a few words each; None: is not written"""
+    constants: Callable[[ViTConfig], dict[str, Any]] = lambda config: {}
+    """settings that the library fixes and no file of it can say: {field of ViTConfig: its value there}"""
+    files: Callable[[LoadedModel, Path], Mapping[str, Any]] | None = None
+    """what lies beside the arrays: file name -> JSON value"""
+    respelled: Callable[[LoadedModel, Format], Mapping[str, str]] = lambda loaded, format: {}
+    """names of `pairs` -> those to write in their place, where the file that a model was read from had others"""
+    assemble: Callable[[Mapping[str, Tensor], ViTConfig], dict[str, Tensor]] = lambda arrays, config: dict(arrays)
+    """the arrays of `pairs` as they lie in a written file: parts put together, idle ones that must be there added"""
+
+
+class Facts(dict[str, Any]):
+    """What the user says of a file: settings of `ViTConfig`, such as num_heads; they go before everything else."""
+
+    def __init__(self, where: str, values: Mapping[str, Any]) -> None:
+        super().__init__(values)
+        if isinstance(self.get("image_size"), int):
+            self["image_size"] = (self["image_size"],) * 2
+        self.where = where
+        self.assumed: dict[str, str] = {}
+
+    def take(self, name: str, said: Any, convention: Any, ground: str) -> Any:
+        """Return the setting `name`: the user's word, else what the file says (None: nothing), else a convention.
+
+        A convention is written down in `assumed` with its ground.
+        """
+        if name in self:
+            return self[name]
+        if said is None:
+            self.assumed[name] = f"{convention} ({ground})"
+        return convention if said is None else said
+
+    def num_heads(self, dim: int, said: int | None = None) -> int:
+        """Return the number of heads; without a word of it heads are `HEAD_DIM` wide.
+
+        Raises:
+            CheckpointError: nobody says, and the width is no multiple of that.
+        """
+        if said is None and "num_heads" not in self and dim % HEAD_DIM:
+            fix = "Give --model.num_heads N (in Python: num_heads=N)"
+            raise CheckpointError(
+                f"does not say how many heads a width of {dim} is cut into", where=self.where, fix=fix
+            )
+        return self.take("num_heads", said, dim // HEAD_DIM, f"heads {HEAD_DIM} wide, the convention")
+
+    def config(self, **settings: Any) -> ViTConfig:
+        """Return the ViTConfig of the settings read off a file.
+
+        Raises:
+            CheckpointError: they are impossible. ConfigError: the one at fault is the user's.
+        """
+        try:
+            return ViTConfig(**settings)
+        except ConfigError as error:
+            if error.where.removeprefix("model.") in self:
+                raise
+            what = f"describes no possible model ({error.where}: {error.what})"
+            raise CheckpointError(what, where=self.where, fix="Use a sound copy") from None
+
+    def image_size(self, count: int, cell: Size, said: Size | None = None) -> Size:
+        """Return pixels (rows, columns) of a picture that is `count` patches of `cell` pixels.
+
+        Without a word of it the grid is square; a user's image_size counts when it has that many patches and the
+        grid cannot be square (otherwise it is a wish for another size, see `adapt`).
+
+        Raises:
+            CheckpointError: what is said is not `count` patches, or nobody says and they make no square.
+        """
+        side = math.isqrt(count)
+        if said is None and "grid" in self:
+            said = self["grid"][0] * cell[0], self["grid"][1] * cell[1]
+        elif said is None and side * side != count:
+            said = self.get("image_size")
+        if said is None and side * side == count:
+            said = side * cell[0], side * cell[1]
+            self.assumed["image_size"] = f"{said[0]}x{said[1]} (a square grid)"
+        if said is None:
+            fix = "Give --grid ROWS,COLUMNS (in Python: grid=(rows, columns))"
+            raise CheckpointError(f"has {count} positions, which are no square grid", where=self.where, fix=fix)
+        if (said[0] // cell[0]) * (said[1] // cell[1]) != count:
+            what = f"has {count} positions, a picture of {said[0]}x{said[1]} has other patches of {cell[0]}x{cell[1]}"
+            raise CheckpointError(what, where=self.where, fix="Give --grid ROWS,COLUMNS, or mend its config")
+        return tuple(said)
+
+
+def numbered(names: Mapping[str, Any] | Tensors, prefix: str) -> int:
+    """Return how many blocks there are: one more than the largest N in names `prefix`N.something.
+
+    A gap is left for the reader to find: the parameters of the missing block are in no file.
+    """
+    found = {name.removeprefix(prefix).partition(".")[0] for name in names if name.startswith(prefix)}
+    counted = [int(number) for number in found if number.isdecimal() and len(number) <= len(str(_MOST_BLOCKS))]
+    return max((number for number in counted if number < _MOST_BLOCKS), default=-1) + 1
+
+
+def beyond(config: ViTConfig, sayable: Iterable[str]) -> list[str]:
+    """Return the settings of `config`, as "name=value", that a format cannot say: not usual, and not `sayable`.
+
+    Sizes can be said in every format; what only matters to training, and what is only read by other settings that
+    are off, is not looked at.
+    """
+    free = {*SIZES, *_WITHOUT_EFFECT, *sayable}
+    names = [each.name for each in dataclasses.fields(ViTConfig) if each.name not in free]
+    usual = ViTConfig()
+    return [f"{name}={getattr(config, name)}" for name in names if getattr(config, name) != getattr(usual, name)]
+
+
+def numbers(count: int) -> tuple[str, ...]:
+    """Return names for classes that a file only counts."""
+    return tuple(map(str, range(count)))
