@@ -29,6 +29,12 @@ def draw_folder(
     return root
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_apart(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep what commands keep for later (features, downloads) out of the user's cache."""
+    os.environ["PATCHWORDS_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder of three class folders with twenty 8x8 pictures each."""

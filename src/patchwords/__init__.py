@@ -19,13 +19,17 @@ _HOMES = {
     "ViT": "models",
     "ViTConfig": "config",
     "audit": "data.audit",
+    "convert": "use",
     "create_model": "models",
     "evaluate": "use",
+    "inspect": "use",
     "list_models": "models",
     "load": "use",
     "model_config": "models",
     "predict": "use",
+    "probe": "use",
     "train": "use",
+    "tune": "use",
 }
 """public name -> the module it lives in; imported at first use, so that `import patchwords` is quick"""
 

@@ -7,6 +7,7 @@ Words are the paper's (arXiv 2010.11929): `dim` is D, `depth` L, `mlp_dim` the M
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -21,6 +22,8 @@ SWITCHES = ("auto", "on", "off")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 RESIZES = ("squash", "crop")
 INTERPOLATIONS = ("bicubic", "bilinear")
+TUNED_PARTS = ("probe", "head", "lora", "all")
+LAST_BLOCKS = re.compile(r"last-(\d+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,6 +252,43 @@ class TrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TransferConfig:
+    """How a run goes on from the weights of another model; without effect in a run from scratch."""
+
+    checkpoint: str = ""
+    """where the weights came from; the run keeps a copy of them in RUN/start"""
+    tune: str = ""
+    """what moves: probe (the head, solved), head, lora, last-K (blocks), all"""
+    layer_decay: float = 1.0
+    """the learning rate falls by this factor from each layer to the one before it (2106.08254, sec. 3.2)"""
+    new_head: bool = False
+    """a head of zeros also where the classes are those of the checkpoint"""
+    lora_rank: int = 8
+    """r of LoRA (2106.09685, sec. 4.1)"""
+    lora_alpha: float = 16.0
+    """what LoRA adds is scaled by this over the rank"""
+    lora_mlp: bool = False
+    """LoRA also in the MLP, not only in attn.qkv and attn.proj"""
+    range_check: bool = True
+    """find the learning rate by a sweep before the first step, unless one was given"""
+
+    def __post_init__(self) -> None:
+        if self.tune and not LAST_BLOCKS.fullmatch(self.tune):
+            one_of("transfer.tune", self.tune, (*TUNED_PARTS, "last-K"))
+        if self.tune == "last-K":
+            raise ConfigError("K is a number", where="transfer.tune", fix="Give for example last-2")
+        in_range("transfer.layer_decay", self.layer_decay, 0.01, 1.0)
+        in_range("transfer.lora_rank", self.lora_rank, 1, 4096)
+        in_range("transfer.lora_alpha", self.lora_alpha, 0.0, 1e4)
+
+    @property
+    def last_blocks(self) -> int:
+        """K of last-K; 0 for the other ways."""
+        found = LAST_BLOCKS.fullmatch(self.tune)
+        return int(found[1]) if found else 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Everything that decides the result of a run."""
 
@@ -264,6 +304,8 @@ class RunConfig:
     """how far they move at each step"""
     train: TrainConfig = field(default_factory=TrainConfig)
     """how long, in what portions, on what"""
+    transfer: TransferConfig = field(default_factory=TransferConfig)
+    """what the run starts from, and what of it moves"""
 
     def __post_init__(self) -> None:
         if self.model.image_size != self.data.image_size:

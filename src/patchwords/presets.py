@@ -16,6 +16,8 @@ class Preset:
 
     about: str
     sections: dict[str, dict[str, Any]]
+    larger: bool = False
+    """models of 224 pixels see 384 (sec. 3.2 and B.1.1)"""
 
 
 def _pretrain(about: str, lr: float, epochs: float, weight_decay: float, dropout: float, schedule: str, clip: float):
@@ -50,7 +52,9 @@ def _finetune(about: str, lr: float, steps: int):
             "optimizer": {"name": "sgd", "lr": lr, "momentum": 0.9, "weight_decay": 0.0, "clip_norm": 1.0},
             "schedule": {"name": "cosine", "warmup_steps": 0, "warmup_epochs": 0.0, "final": 0.0},
             "train": {"steps": steps, "batch_size": 512, "label_smoothing": 0.0, "ema_decay": 0.0},
+            "transfer": {"layer_decay": 1.0},
         },
+        larger=True,
     )
 
 
@@ -97,4 +101,9 @@ def apply_preset(run: RunConfig, name: str) -> RunConfig:
     """
     if name not in PRESETS:
         raise ConfigError(f"unknown preset {name!r}", where="--preset", fix=nearest(name, PRESETS))
-    return override(run, PRESETS[name].sections)
+    preset = PRESETS[name]
+    sections = dict(preset.sections)
+    if preset.larger and run.model.image_size == (224, 224):
+        size = tuple(round(384 / cell) * cell for cell in run.model.cell_size)  # 384; 378 for patches of 14
+        sections |= {"model": {"image_size": size}, "data": {"image_size": size}}
+    return override(run, sections)

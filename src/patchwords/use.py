@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from .checkpoint import LoadedModel, load_model, predict_probabilities, ranked
+from .checkpoint import LoadedModel, predict_probabilities, ranked
 from .data.evaluation import Found, batched, find_pictures, labelled_of_data, labelled_of_run
 from .errors import ConfigError, DataError, PatchwordsError, printable
 from .metrics import Evaluation
@@ -36,20 +37,108 @@ def train(data: str, out: str | Path, *, model: str = "", preset: str = "", augm
     return train_request(Request(str(data), model, preset, augment, texts), out)
 
 
+def tune(
+    checkpoint: str | Path,
+    data: str,
+    out: str | Path,
+    *,
+    tune: str = "auto",
+    image_size: int | tuple[int, int] | None = None,
+    preset: str = "",
+    augment: str = "",
+    options: Mapping[str, Any] | None = None,
+    **settings: Any,
+):
+    """Tune `checkpoint` to `data` in the folder `out`, or go on with the run that is there.
+
+    Args:
+        checkpoint: anything that `load` reads; the run keeps a copy, and goes on without it.
+        data: as for `patchwords train`; its classes become those of the model.
+        out: folder of the run.
+        tune: probe, head, lora, last-K, all; auto: what validates best of probe, lora and all.
+        image_size: pixels, one number for a square or (rows, columns); None: those of the checkpoint.
+        preset, augment: names; "": chosen from model and data.
+        options: as for `load`: what the file of the checkpoint does not say.
+        settings: `train__epochs=10` is `--train.epochs 10`.
+
+    Returns:
+        TuneResult.
+
+    Raises:
+        ConfigError: what was asked for cannot be done with this checkpoint. And as `load` and `train`.
+    """
+    from .transfer.ladder import tune as tune_model
+    from .transfer.tune import TuneRequest
+
+    read = partial(load, **(options or {}))
+    size = "" if image_size is None else _text(image_size)
+    texts = {name.replace("__", "."): _text(value) for name, value in settings.items()}
+    return tune_model(TuneRequest(str(checkpoint), str(data), tune, size, preset, augment, texts), out, read)
+
+
 def _text(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
-def load(path: str | Path) -> LoadedModel:
-    """Load a run folder or its `model/` folder.
+def load(path: str | Path, **options: Any) -> LoadedModel:
+    """Load any Vision Transformer: a run or model folder, another library's file or folder, `hf:owner/name[@revision]`.
+
+    The format is told from the names of the tensors; see docs/formats.md. What became of each is in `.report`.
+
+    Args:
+        path: where it is.
+        options:
+            image_size, patch_size: pixels (one number for a square) to which the model is resized.
+            channels: 1 or 3, to which the patch matrix is changed.
+            position_resize: by whose rule positions are resized: timm, google, transformers, torchvision, dinov2;
+                that of the file's own library when it is not given.
+            new: patterns of parameters that may start at random when the file lacks them.
+            unused: patterns of tensors in the file that may be left out.
+            part: which entry of a training checkpoint is meant, such as "model_ema".
+            grid: patches (rows, columns) of the file, where they are no square.
+            any other: settings of ViTConfig that the file does not say, such as num_heads=6.
 
     Returns:
-        LoadedModel: unpacks to `model, classes, preprocess`; has `.predict(paths)`.
+        LoadedModel: unpacks to `model, classes, preprocess`; has `.predict(paths)` and `.report`.
 
     Raises:
-        MissingError: nothing there. CheckpointError: damaged or foreign; names the file.
+        MissingError: nothing there. CheckpointError: damaged, of no known format, or it does not say what it must;
+        UnaccountedError (one of these): tensors are missing or left over; it has the whole `.report`.
     """
-    return load_model(path)
+    from .formats import load as load_any
+
+    return load_any(path, **options)
+
+
+def convert(
+    checkpoint: LoadedModel | str | Path,
+    out: str | Path,
+    to: str,
+    *,
+    checked: bool = False,
+    allow: Sequence[str] = (),
+    **options: Any,
+):
+    """Write a checkpoint as another library would have written it.
+
+    Args:
+        checkpoint: anything that `load` reads, or what it returned.
+        out: new file or folder.
+        to: google, big_vision, timm, transformers, torchvision or patchwords.
+        checked: read it back and compare the logits.
+        allow: settings that may take the fixed value of that library although logits move.
+        options: as for `load`.
+
+    Returns:
+        Converted.
+
+    Raises:
+        ConfigError: the format cannot express the model; says what of it. CheckError: what was read back differs.
+    """
+    from .formats import convert as convert_model
+
+    loaded = checkpoint if isinstance(checkpoint, LoadedModel) else load(checkpoint, **options)
+    return convert_model(loaded, Path(out), to, checked=checked, allow=allow)
 
 
 @dataclass(frozen=True)
@@ -76,13 +165,21 @@ def predict(
     A picture that cannot be read is answered with its fault, and the rest go on.
 
     Raises:
-        ConfigError: `top` is not at least 1.
+        ConfigError: `top` is not at least 1, or the model has no head.
     """
     if top < 1:
         raise ConfigError(f"{top} is too small", where="--top", fix="Give 1 or more")
-    loaded = loaded if isinstance(loaded, LoadedModel) else load(loaded)
+    loaded = _with_classes(loaded if isinstance(loaded, LoadedModel) else load(loaded))
     for found in batched(find_pictures(paths), batch_size):
         yield from _predict_batch(loaded, found, top)
+
+
+def _with_classes(loaded: LoadedModel) -> LoadedModel:
+    """Return `loaded`, or raise ConfigError when it has no head to answer with."""
+    if not loaded.classes:
+        fix = "Give it a head: patchwords tune CHECKPOINT DATA --out RUN"
+        raise ConfigError("has no head, so it has no classes to choose from", where="CHECKPOINT", fix=fix)
+    return loaded
 
 
 def _predict_batch(loaded: LoadedModel, batch: list[Found], top: int) -> Iterator[Prediction]:
@@ -101,19 +198,33 @@ def _predict_batch(loaded: LoadedModel, batch: list[Found], top: int) -> Iterato
             yield Prediction(found.path, tuple(ranked(next(rows), loaded.classes, top)))
 
 
-def evaluate(run: str | Path, data: str = "", *, split: str = "", batch_size: int = 256) -> Evaluation:
-    """Measure a run (or `model/` folder) on labelled pictures; classes are matched by name.
+def evaluate(
+    run: str | Path,
+    data: str = "",
+    *,
+    split: str = "",
+    batch_size: int = 256,
+    report: str | Path = "",
+    **options: Any,
+) -> Evaluation:
+    """Measure a run (or any checkpoint) on labelled pictures; classes are matched by name.
 
     Pictures of a class that the model does not know count as wrong.
 
     Args:
         data: a data set as for `train`; "": the run's own, as it was split then.
         split: train, val, test or all; "": test where there is one, else val, else train.
+        report: HTML file to write, with confusion, calibration and the worst mistakes.
+        options: as for `load`.
 
     Raises:
-        DataError: no class of `data` is one the model knows. ConfigError: no such split.
+        DataError: no class of `data` is one the model knows. ConfigError: no such split, or the model has no head.
     """
-    loaded = load(run)
+    if report:
+        from .report.evaluation import check_page, write_evaluation
+
+        check_page(Path(report))
+    loaded = _with_classes(load(run, **options))
     if data:
         chosen = labelled_of_data(data, loaded.preprocess, loaded.classes, split)
     else:
@@ -139,7 +250,83 @@ def evaluate(run: str | Path, data: str = "", *, split: str = "", batch_size: in
             file=sys.stderr,
         )
     batches = chosen.batches(batch_size)
-    return measure_model(loaded.model, loaded.preprocess, batches, chosen.labels, loaded.classes, chosen.paths)
+    measured = measure_model(loaded.model, loaded.preprocess, batches, chosen.labels, loaded.classes, chosen.paths)
+    if report:
+        write_evaluation(Path(report), measured, loaded, str(run), chosen)
+    return measured
+
+
+def inspect(
+    checkpoint: LoadedModel | str | Path,
+    pictures: Iterable[str | Path] | str | Path = (),
+    *,
+    out: str | Path | None = None,
+    only: Iterable[str] = (),
+    count: int = 128,
+    other: LoadedModel | str | Path | None = None,
+    seed: int = 0,
+    **options: Any,
+):
+    """Look inside a model: every figure of the paper and more, as numbers, pictures and one page.
+
+    Args:
+        checkpoint: anything that `load` reads, or what it returned.
+        pictures: files, folders, archives or data sets; none: a fixed sample of the run's own test pictures.
+        out: folder to write; one that this wrote before is replaced; None: nothing is drawn or written.
+        only: names of exhibits, such as distance; none: all.
+        count: pictures that sets are measured over; of more, a sample is drawn, a function of `seed`.
+        other: a second model, shown the same pictures: before and after tuning, or a ViT beside a CNN.
+        options: as for `load`, of `checkpoint`.
+
+    Returns:
+        Survey: `.results["distance"].distance_px`, `.outcomes`, `.as_dict()`, `.write(folder)`.
+
+    Raises:
+        ConfigError: no such exhibit. WriteError: `out` holds something else. DataError: no picture can be read.
+    """
+    from .report.looking import Request, look_inside
+
+    named = [pictures] if isinstance(pictures, str | Path) else list(pictures)
+    request = Request(named, tuple(only), count, seed, None if out is None else Path(out))
+    request.check()
+    models = [(_loaded(checkpoint, **options), _name_of(checkpoint, "model"))]
+    if other is not None:
+        models.append((_loaded(other), _name_of(other, "other")))
+    return look_inside(models, request)
+
+
+def _loaded(checkpoint: LoadedModel | str | Path, **options: Any) -> LoadedModel:
+    return checkpoint if isinstance(checkpoint, LoadedModel) else load(checkpoint, **options)
+
+
+def _name_of(checkpoint: LoadedModel | str | Path, unnamed: str) -> str:
+    return unnamed if isinstance(checkpoint, LoadedModel) else str(checkpoint)
+
+
+def probe(
+    checkpoint: LoadedModel | str | Path, data: str | Path, *, options: Mapping[str, Any] | None = None, **settings: Any
+):
+    """Measure how good the frozen features of a checkpoint are on labelled pictures, with few of them and with all.
+
+    Args:
+        checkpoint: anything that `load` reads, or what it returned.
+        data: as for `train`; its classes need not be those of the checkpoint.
+        options: as for `load`.
+        settings: fields of ProbeSettings, such as shots=(1, 5, "all"), repeats=10; and of the data, such as
+            data__split_seed=1.
+
+    Returns:
+        Probe.
+
+    Raises:
+        ConfigError: a setting is wrong. DataError: there is nothing to tell apart or to measure on.
+        NonFiniteError: the model gives features that are not finite numbers.
+    """
+    from .transfer.probe import probe_model
+
+    run = None if isinstance(checkpoint, LoadedModel) else Path(checkpoint)
+    loaded = checkpoint if isinstance(checkpoint, LoadedModel) else load(checkpoint, **(options or {}))
+    return probe_model(loaded, str(data), settings, run)
 
 
 def _some(names: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -9,10 +10,10 @@ import torch
 
 from patchwords.config import OptimizerConfig, RunConfig, ScheduleConfig
 from patchwords.errors import ConfigError
-from patchwords.models import create_model, list_models
+from patchwords.models import create_model, list_models, model_config
 from patchwords.presets import PRESETS, apply_preset
 from patchwords.training.lanes import Lanes
-from patchwords.training.optim import build_optimizers, is_hidden_matrix, schedule_factor
+from patchwords.training.optim import build_optimizers, is_hidden_matrix, layer_scales, schedule_factor
 
 MODELS = ("vit_digits", "vit_tiny_patch4_32")
 
@@ -83,6 +84,39 @@ def test_presets_are_table_4(name):
     assert found.lr in tried and run.train.steps == steps and run.train.batch_size == 512
     assert run.schedule.name == "cosine"
     assert schedule_factor(run.schedule, 0, steps, 0) == 1.0
+    assert run.model.image_size == run.data.image_size == (384, 384)
+
+
+@pytest.mark.parametrize(("model", "size"), [("vit_huge_patch14_224", 378), ("vit_tiny_patch4_32", 32)])
+def test_fine_tuning_is_at_384_or_near_it_where_the_model_sees_224(model, size):
+    config = model_config(model)
+    data = dataclasses.replace(RunConfig().data, image_size=config.image_size)
+    run = apply_preset(RunConfig(model=config, data=data), "paper_finetune_pets")
+    assert run.model.image_size == run.data.image_size == (size, size)
+    assert apply_preset(run, "paper_finetune_pets") == run
+
+
+def test_layers_learn_at_their_own_rate():
+    """Every group's peak is lr decay^(L + 1 - layer), whatever the optimizer; decay 1 leaves one rate."""
+    model = create_model("vit_tiny_patch4_32", depth=3)
+    weights = dict(model.named_parameters())
+    scales = layer_scales(0.5, {name: model.layer_of(name) for name in weights}, model.layer_of("head.weight"))
+    for name in ("adamw", "sgd", "muon"):
+        config = OptimizerConfig(name=name, lr=1e-3, muon_lr=0.02)
+        optimizers = build_optimizers(config, weights, model.no_weight_decay(), scales)
+        names = {id(part): name for name, part in optimizers.moved.items()}
+        seen = 0
+        for optimizer in optimizers.parts:
+            peak = 0.02 if isinstance(optimizer, torch.optim.Muon) else 1e-3
+            for group in optimizer.param_groups:
+                for weight in group["params"]:
+                    full = names[id(weight)]
+                    first, number = (full.split(".") + ["0"])[:2]
+                    embedding = first in ("patch_embed", "cls_token", "pos_embed")
+                    layer = int(number) + 1 if first == "blocks" else 0 if embedding else 4
+                    assert group["peak_lr"] == pytest.approx(peak * 0.5 ** (4 - layer)), full
+                    seen += weight.numel()
+        assert seen == sum(weight.numel() for weight in weights.values())
 
 
 def test_unknown_preset():

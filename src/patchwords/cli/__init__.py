@@ -14,13 +14,19 @@ from ..files import fault_of
 
 COMMANDS = {
     "train": "train a Vision Transformer on a folder of pictures, or go on with a run",
+    "tune": "put a trained model to other pictures: head, LoRA, last blocks or all of it",
     "eval": "measure a run: accuracy, confusion, calibration, worst mistakes",
     "predict": "labels with probabilities for pictures",
+    "inspect": "look inside any model: figures, numbers and one page",
+    "convert": "any ViT file to any other, every tensor accounted for",
+    "probe": "how good the frozen features of a checkpoint are on labelled pictures",
     "audit": "what is wrong with a folder of pictures, before training",
     "models": "the models there are to choose from",
 }
 """command -> what it does; the module of the same name in this folder holds it (eval: evaluate)"""
 
+RUNS = {"train", "tune"}
+"""commands that save what they do, and go on"""
 _MODULES = {"eval": "evaluate"}
 
 
@@ -45,13 +51,13 @@ def main(argv: list[str] | None = None) -> int:
     except PatchwordsError as fault:
         return _failed(fault, debug, as_json)
     except KeyboardInterrupt:
-        kept = "; the last saved state is kept: run the same command to go on" if argv[:1] == ["train"] else ""
+        kept = "; the last saved state is kept: run the same command to go on" if RUNS & set(argv[:1]) else ""
         print(f"stopped at once{kept}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output went away, as in `patchwords models | head -1`
         for stream in (sys.stdout, sys.stderr):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        return 74 if argv[:1] == ["train"] else 0  # a training that could not go on is not done
+        return 74 if RUNS & set(argv[:1]) else 0  # a training that could not go on is not done
     except OSError as error:
         return _failed(fault_of(error, error.filename or "", "use"), debug, as_json)
     except Exception as error:
@@ -99,8 +105,13 @@ def dispatch(argv: list[str]) -> int:
     return module.main(arguments)
 
 
-def take_settings(argv: list[str], parser: argparse.ArgumentParser, allowed: bool) -> tuple[dict[str, str], list[str]]:
+def take_settings(
+    argv: list[str], parser: argparse.ArgumentParser, sections: bool | tuple[str, ...]
+) -> tuple[dict[str, str], list[str]]:
     """Return ({"section.field": "text"}, the other arguments).
+
+    Args:
+        sections: those whose settings the command takes; True: all of them.
 
     Raises:
         ConfigError: an option is neither one of `parser` nor a setting; names the nearest.
@@ -118,8 +129,8 @@ def take_settings(argv: list[str], parser: argparse.ArgumentParser, allowed: boo
         if not option.startswith("--") or option in known:
             rest.append(argument)
             continue
-        if not (allowed and "." in option):
-            _refuse(option, parser, known, allowed)
+        if "." not in option or not (sections is True or _section(option) in (sections or ())):
+            _refuse(option, parser, known, sections)
         if not equals:
             if not pending or pending[0].startswith("--"):
                 raise ConfigError("needs a value", where=option, fix=f"Write {option} VALUE")
@@ -128,11 +139,17 @@ def take_settings(argv: list[str], parser: argparse.ArgumentParser, allowed: boo
     return settings, rest
 
 
-def _refuse(option: str, parser: argparse.ArgumentParser, known: set[str], allowed: bool) -> NoReturn:
-    if allowed:
+def _section(option: str) -> str:
+    return option.removeprefix("--").partition(".")[0]
+
+
+def _refuse(
+    option: str, parser: argparse.ArgumentParser, known: set[str], sections: bool | tuple[str, ...]
+) -> NoReturn:
+    if sections:
         from ..overrides import all_settings
 
-        known = known | {f"--{name}" for name in all_settings()}
+        known = known | {f"--{name}" for name in all_settings() if sections is True or _section(name) in sections}
     fix = f"{suggestion(option, known)}See {parser.prog} --help"
     raise ConfigError(f"unknown option {option}", where=parser.prog, fix=fix)
 

@@ -16,9 +16,7 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "the checkpoint", "what a file of another library does not say is --model.SETTING VALUE, as --model.num_heads 6"
     )
-    group.add_argument(
-        "--image-size", metavar="N", default="", help="resize it to pictures of N or ROWS,COLUMNS"
-    )
+    group.add_argument("--image-size", metavar="N", default="", help="resize it to pictures of N or ROWS,COLUMNS")
     group.add_argument("--patch-size", metavar="N", default="", help="resize its patches (FlexiViT)")
     group.add_argument("--channels", metavar="C", default="", help="1 (grey) or 3 (RGB)")
     group.add_argument(

@@ -1,4 +1,4 @@
-"""patchwords eval RUN [DATA]"""
+"""patchwords eval CHECKPOINT [DATA]"""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import argparse
 
 from ..errors import printable
 from . import add_common, print_json
+from .checkpoint import add_checkpoint, checkpoint_options
+
+TAKES_SETTINGS = ("model",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the options of `eval`."""
-    parser.add_argument("run", metavar="RUN", help="a run folder, or its model folder")
+    add_checkpoint(parser)
     parser.add_argument(
         "data", metavar="DATA", nargs="?", default="", help="other pictures; default: the run's test split"
     )
     parser.add_argument("--split", metavar="NAME", default="", help="train, val, test or all")
+    parser.add_argument("--report", metavar="FILE.html", default="", help="write a page: confusion, mistakes, maps")
     add_common(parser)
 
 
@@ -22,7 +26,8 @@ def main(arguments: argparse.Namespace) -> int:
     """Measure and print a table."""
     from ..use import evaluate
 
-    measured = evaluate(arguments.run, arguments.data, split=arguments.split)
+    options = checkpoint_options(arguments)
+    measured = evaluate(arguments.checkpoint, arguments.data, split=arguments.split, report=arguments.report, **options)
     if arguments.json:
         print_json(measured.as_dict())
         return 0
@@ -49,4 +54,6 @@ def main(arguments: argparse.Namespace) -> int:
                 f"  {printable(mistake.path)}: {printable(mistake.label)} taken for "
                 f"{printable(mistake.predicted)} ({100 * mistake.probability:.1f} %)"
             )
+    if arguments.report:
+        print(f"\nreport {printable(arguments.report)}")
     return 0

@@ -1,4 +1,4 @@
-"""patchwords predict RUN PICTURE..."""
+"""patchwords predict CHECKPOINT PICTURE..."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import sys
 
 from ..errors import ConfigError, printable
 from . import add_common, print_json
+from .checkpoint import add_checkpoint, checkpoint_options
+
+TAKES_SETTINGS = ("model",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the options of `predict`."""
-    parser.add_argument("run", metavar="RUN", help="a run folder, or its model folder")
+    add_checkpoint(parser)
     parser.add_argument(
         "paths",
         metavar="PICTURE",
@@ -36,7 +39,8 @@ def main(arguments: argparse.Namespace) -> int:
             "no picture was given", where="patchwords predict", fix="Give files, folders, or - for a list"
         )
     faults, rows = 0, []
-    for prediction in predict(load(arguments.run), paths, top=arguments.top):
+    loaded = load(arguments.checkpoint, **checkpoint_options(arguments))
+    for prediction in predict(loaded, paths, top=arguments.top):
         faults += prediction.fault is not None
         if arguments.json:
             rows.append(prediction.as_dict())

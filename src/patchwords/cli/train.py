@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from ..errors import printable
 from . import add_common, print_json
+
+if TYPE_CHECKING:
+    from ..metrics import Evaluation
 
 TAKES_SETTINGS = True
 
@@ -46,25 +51,35 @@ def main(arguments: argparse.Namespace) -> int:
     """Train and print where things are."""
     from ..training import Request, train
 
-    settings = dict(arguments.settings)
-    for option in ("epochs", "seed", "precision", "device"):
-        if getattr(arguments, option):
-            settings[f"train.{option}"] = getattr(arguments, option)
-    if arguments.strict:
-        settings["data.strict"] = "true"
-    request = Request(arguments.data, arguments.model, arguments.preset, arguments.augment, settings)
+    request = Request(arguments.data, arguments.model, arguments.preset, arguments.augment, settings_of(arguments))
     result = train(request, arguments.out)
     if arguments.json:
         print_json(result.as_dict())
         return 0
-    for name, evaluation in result.evaluations.items():
-        print(
-            f"{name}: {evaluation.correct} of {evaluation.total} right, top-1 {100 * evaluation.top1:.2f} %, "
-            f"calibration error {100 * evaluation.ece:.1f} %"
-        )
+    print_evaluations(result.evaluations)
     out = printable(str(result.out))
     print(f"run       {out}")
     print(f"model     {out}/model    (weights, classes and preprocessing: the folder to share)")
     print(f"measure   patchwords eval {out}")
     print(f"use       patchwords predict {out} PICTURE ...")
     return 0
+
+
+def settings_of(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return the settings that were given, also those with a short option of their own."""
+    settings = dict(arguments.settings)
+    for option in ("epochs", "seed", "precision", "device"):
+        if getattr(arguments, option):
+            settings[f"train.{option}"] = getattr(arguments, option)
+    if arguments.strict:
+        settings["data.strict"] = "true"
+    return settings
+
+
+def print_evaluations(evaluations: Mapping[str, Evaluation]) -> None:
+    """Print a line for each split that was measured."""
+    for name, evaluation in evaluations.items():
+        print(
+            f"{name}: {evaluation.correct} of {evaluation.total} right, top-1 {100 * evaluation.top1:.2f} %, "
+            f"calibration error {100 * evaluation.ece:.1f} %"
+        )

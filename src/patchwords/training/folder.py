@@ -23,8 +23,21 @@ from ..overrides import from_dict, to_dict, to_yaml
 
 CONFIG, DATA, ENVIRONMENT, METRICS, EVALUATION = "config.yaml", "data.json", "env.json", "metrics.jsonl", "eval.json"
 REJECTED = "rejected.jsonl"
+START = "start"
+"""folder with the model that a run starts from when it goes on from another: it then needs nothing outside itself"""
+LADDER, STAGES = "ladder.json", "stages"
+"""of `tune --tune auto`: what was tried and kept, and the folders of the tries"""
+BEGUN = {REJECTED, DATA, ENVIRONMENT, START, LADDER, STAGES}
+"""what a run may have written before its settings"""
 
-WITHOUT_EFFECT = {"data.workers", "data.memory_limit_mb", "train.save_seconds", "train.tensorboard", "train.device"}
+WITHOUT_EFFECT = {
+    "data.workers",
+    "data.memory_limit_mb",
+    "train.save_seconds",
+    "train.tensorboard",
+    "train.device",
+    "transfer.checkpoint",
+}
 """settings that may differ when a run goes on, because its result does not depend on them"""
 
 
@@ -60,7 +73,7 @@ def locked(out: Path) -> Iterator[Path]:
 def _is_foreign(out: Path) -> bool:
     """Return whether a folder without settings holds anything but what a run writes just before them."""
     names = {path.name for path in out.iterdir()}
-    begun = {REJECTED, DATA, ENVIRONMENT} if ".lock" in names else set()
+    begun = BEGUN if ".lock" in names else set()
     return any(not name.startswith(".") for name in names - begun)
 
 
@@ -95,7 +108,10 @@ def require_same_run(out: Path, stored: RunConfig, wanted: RunConfig) -> None:
 
 
 def _flat(run: RunConfig) -> dict[str, Any]:
-    return {f"{section}.{name}": value for section, named in to_dict(run).items() for name, value in named.items()}
+    sections = to_dict(run)
+    if not run.transfer.tune:
+        del sections["transfer"]
+    return {f"{section}.{name}": value for section, named in sections.items() for name, value in named.items()}
 
 
 def settings_hash(run: RunConfig) -> str:
@@ -107,7 +123,7 @@ def settings_hash(run: RunConfig) -> str:
 def write_start(out: Path, run: RunConfig, environment: dict[str, Any]) -> None:
     """Write what decides a run, env.json before config.yaml: a folder with config.yaml has both.
 
-    env.json holds the sha256 of what decides the bits: the settings, the pictures, the decisions.
+    env.json holds the sha256 of what decides the bits: the settings, the pictures, the decisions, the start.
     """
     settings = to_yaml(run)
     hashes = {
@@ -115,6 +131,8 @@ def write_start(out: Path, run: RunConfig, environment: dict[str, Any]) -> None:
         DATA: _sha256(files.read_bytes(out / DATA)),
         "decision": _sha256(files.json_line(environment["decision"]).encode()),
     }
+    if run.transfer.tune:
+        hashes[START] = _start_hash(out)
     files.write_json(out / ENVIRONMENT, environment | {"sha256": hashes})
     files.write_atomic(out / CONFIG, settings)
 
@@ -130,6 +148,8 @@ def read_start(out: Path) -> dict[str, Any]:
     try:
         hashes, decision = environment["sha256"], files.json_line(environment["decision"])
         found = {name: _sha256(files.read_bytes(out / name)) for name in (CONFIG, DATA)}
+        if START in hashes:
+            found[START] = _start_hash(out)
         sound = hashes["decision"] == _sha256(decision.encode()) and hashes.keys() == {*found, "decision"}
         sound = sound and isinstance(environment["packages"], dict)
     except (KeyError, TypeError, AttributeError):
@@ -140,6 +160,11 @@ def read_start(out: Path) -> dict[str, Any]:
         if digest != hashes[name]:
             raise CheckpointError("was changed since the run began", where=str(out / name), fix=fix)
     return environment
+
+
+def _start_hash(out: Path) -> str:
+    """Return the sha256 of the list of sha256 of RUN/start, against which its files are checked when it is loaded."""
+    return _sha256(files.read_bytes(out / START / files.MANIFEST))
 
 
 def _sha256(data: bytes) -> str:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..config import RunConfig
-from ..data.evaluation import Labelled, open_labelled
+from ..data.evaluation import Labelled, eval_batches, open_labelled
 from ..data.loader import Batch, Loader
 from ..data.manifest import Manifest, Pictures
 from ..data.mixing import Mixer
+from ..models import build
 from ..preprocess import Preprocess
 from . import folder
 from .device import Decision
@@ -103,17 +105,14 @@ class Job:
         train = self.manifest.split("train")
         return [self.manifest.pictures[train[i]].path for i in batch.ids.tolist()]
 
-    def averaged_state(self) -> dict[str, Tensor]:
-        """Return the float32 state_dict of the model one ships: averaged weights, and buffers as they are."""
-        buffers = {name: tensor for name, tensor in self.state.model.state_dict().items()}
-        return buffers | self.state.averaged()
-
     def evaluation_model(self, dtype: torch.dtype) -> nn.Module:
         """Return a model in evaluation mode that holds the averaged weights in `dtype`."""
         if self._evaluation_model is None:
-            self._evaluation_model = copy.deepcopy(self.state.model).eval()
+            with torch.device("meta"):
+                model = build(self.run.model)
+            self._evaluation_model = model.to_empty(device=self.decision.device).eval()
         model = self._evaluation_model.to(dtype)
-        model.load_state_dict(self.averaged_state())
+        model.load_state_dict(self.state.shipped())
         return model
 
     def labelled(self, split: str) -> Labelled:
@@ -123,6 +122,12 @@ class Job:
             return chosen
         here = self.pixels[torch.from_numpy(self.manifest.split(split))]
         return replace(chosen, batches=here.split)
+
+    def pixel_batches(self, numbers: np.ndarray, batch_size: int) -> Iterator[Tensor]:
+        """Yield numbered pictures of the manifest as evaluation sees them, uint8 (batch, channel, row, column)."""
+        if self.pixels is None:
+            return eval_batches(self.pictures, numbers, self.preprocess, batch_size, self.run.data.workers)
+        return iter(self.pixels[torch.from_numpy(numbers)].split(batch_size))
 
     def close(self) -> None:
         """Stop the threads of the loader and of the lanes."""

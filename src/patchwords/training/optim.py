@@ -69,6 +69,11 @@ class Optimizers:
                 self.moved[f"{name}.{letter}"].grad = gradient
         list(lanes.map(lambda optimizer: optimizer.step(), self.parts))
 
+    def clear(self) -> None:
+        """Forget every step: the state before the first."""
+        for optimizer in self.parts:
+            optimizer.state.clear()
+
     def tensors(self) -> dict[str, Tensor]:
         """Return the state as {"name/entry": tensor}; {} before the first step."""
         names = {id(weight): name for name, weight in self.moved.items()}
@@ -101,20 +106,44 @@ def equal_parts(matrices: list[Tensor], count: int = 4) -> list[list[Tensor]]:
     return [part for part in parts if part]
 
 
-def build_optimizers(config: OptimizerConfig, weights: Mapping[str, Tensor], no_weight_decay: set[str]) -> Optimizers:
+def layer_scales(decay: float, layers: Mapping[str, int], last: int) -> dict[str, float]:
+    """Return the factor of each weight's learning rate: decay^(last - layer).
+
+    Layer-wise learning-rate decay of BEiT (2106.08254, sec. 3.2) and ELECTRA (2003.10555, app. B).
+
+    Args:
+        layers: name -> depth: 0 embedding, 1..L blocks, L + 1 what follows.
+        last: L + 1.
+    """
+    return {name: decay ** (last - layer) for name, layer in layers.items()}
+
+
+def build_optimizers(
+    config: OptimizerConfig,
+    weights: Mapping[str, Tensor],
+    no_weight_decay: set[str],
+    scales: Mapping[str, float] | None = None,
+) -> Optimizers:
     """Return the optimizers for `weights`; each group knows its `peak_lr`.
 
     Weight decay falls on matrices only. With muon, the matrices of the blocks go to Muon
     (torch.optim.Muon) and everything else to AdamW.
+
+    Args:
+        scales: name -> factor of the learning rate; None: 1 for each.
     """
+    scales = scales or dict.fromkeys(weights, 1.0)
     hidden = {n: w for n, w in weights.items() if config.name == "muon" and is_hidden_matrix(n, w)}
     rest = {n: w for n, w in weights.items() if n not in hidden}
-    matrices = {name: part for n, w in hidden.items() for name, part in matrices_of(n, w).items()}
+    apart = {n: matrices_of(n, w) for n, w in hidden.items()}
+    matrices = {name: part for named in apart.values() for name, part in named.items()}
     groups = []
-    for decays in (True, False):
-        members = [w for n, w in rest.items() if is_matrix(n, w, no_weight_decay) is decays]
-        if members:
-            groups.append({"params": members, "weight_decay": config.weight_decay if decays else 0.0})
+    for scale in sorted({scales[n] for n in rest}, reverse=True):
+        for decays in (True, False):
+            members = [w for n, w in rest.items() if is_matrix(n, w, no_weight_decay) is decays and scales[n] == scale]
+            if members:
+                decay = config.weight_decay if decays else 0.0
+                groups.append({"params": members, "weight_decay": decay, "lr": scale * config.lr})
     parts: list[torch.optim.Optimizer] = []
     if groups and config.name == "sgd":
         parts.append(torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum))
@@ -122,8 +151,10 @@ def build_optimizers(config: OptimizerConfig, weights: Mapping[str, Tensor], no_
         betas = (config.beta1, config.beta2)
         parts.append(torch.optim.AdamW(groups, lr=config.lr, betas=betas, eps=config.eps, fused=True))
     if matrices:
-        options = {"lr": config.muon_lr, "weight_decay": config.weight_decay, "momentum": config.muon_momentum}
-        parts += [torch.optim.Muon(part, **options) for part in equal_parts(list(matrices.values()))]
+        options = {"weight_decay": config.weight_decay, "momentum": config.muon_momentum}
+        for scale in sorted({scales[n] for n in hidden}, reverse=True):
+            same = [part for n in hidden if scales[n] == scale for part in apart[n].values()]
+            parts += [torch.optim.Muon(part, lr=scale * config.muon_lr, **options) for part in equal_parts(same)]
     for optimizer in parts:
         for group in optimizer.param_groups:
             group["peak_lr"] = group["lr"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,13 +32,18 @@ class Request:
     """{"section.field": "text"}, the last word"""
 
 
-def check(request: Request) -> None:
+def check(request: Request, transfer: bool = False) -> None:
     """Refuse misspelt names and values before any picture is read.
+
+    Args:
+        transfer: the run goes on from another model.
 
     Raises:
         ConfigError: names what is wrong and the nearest that is allowed.
     """
-    parse_settings(request.settings)
+    if "transfer" in parse_settings(request.settings) and not transfer:
+        name = next(name for name in request.settings if name.startswith("transfer."))
+        raise ConfigError("has no effect on training from scratch", where=name, fix="Use `patchwords tune`")
     if request.model:
         model_config(request.model)
     if request.preset:
@@ -47,12 +52,17 @@ def check(request: Request) -> None:
         with_level(RunConfig().augment, request.augment)
 
 
-def resolve(request: Request, looked: Survey, device: str) -> Choice:
+def resolve(
+    request: Request, looked: Survey, device: str, recipe: Callable[[Survey, str], Choice] | None = None
+) -> Choice:
     """Return the complete run for `request` on a data set that looks like this.
 
     The recipe comes first, then the preset, then the augmentation level, then the settings.
+
+    Args:
+        recipe: from what the pictures look like and the device to a run; None: that of training from scratch.
     """
-    chosen = choose(looked, device, request.model)
+    chosen = recipe(looked, device) if recipe else choose(looked, device, request.model)
     return dataclasses.replace(chosen, run=apply(request, chosen.run))
 
 

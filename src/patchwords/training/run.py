@@ -23,6 +23,7 @@ from .job import Job
 from .request import Request, check
 from .setup import set_up
 from .signals import StopSignals
+from .start import Start
 from .step import StepResult, train_step
 from .track import Tracker
 
@@ -42,8 +43,11 @@ class TrainResult:
         return {"out": str(self.out), "steps": self.steps, "evaluations": evaluations}
 
 
-def train(request: Request, out: str | Path) -> TrainResult:
+def train(request: Request, out: str | Path, start: Start | None = None) -> TrainResult:
     """Train in the folder `out`, or go on with the run that is there.
+
+    Args:
+        start: of a run that goes on from another model; None: from random weights.
 
     Raises:
         ConfigError, DataError, MissingError: what was asked for cannot be done; nothing was written to a run.
@@ -51,10 +55,10 @@ def train(request: Request, out: str | Path) -> TrainResult:
         DataError, ReadError: a picture was changed, or cannot be read any more; everything before it is saved.
         Stopped: a signal came; everything is saved, and the same call goes on.
     """
-    check(request)
+    check(request, transfer=start is not None)
     with locked(Path(out)) as run_folder, StopSignals() as signals:
         with signals.stopping_at_once(str(out)):
-            job = set_up(request, run_folder)
+            job = set_up(request, run_folder, start)
         try:
             train_steps(job, signals)
             return finish(job)
@@ -176,7 +180,7 @@ def save_model(job: Job, results: dict[str, Any]) -> None:
         "results": results,
     }
     checkpoint.save_model(
-        job.out / "model", job.run.model, job.averaged_state(), job.manifest.classes, job.preprocess, provenance
+        job.out / "model", job.run.model, job.state.shipped(), job.manifest.classes, job.preprocess, provenance
     )
 
 

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from .. import checkpoint, files
-from ..config import RunConfig
+from ..config import DataConfig, RunConfig
 from ..data.augment import Augment
 from ..data.loader import Loader, MemoryLoader, StreamLoader
 from ..data.manifest import Manifest, Pictures, load_pixels, make_manifest
 from ..data.mixing import Mixer
 from ..data.plan import Plan
-from ..data.sources import open_source
+from ..data.sources import Source, open_source
 from ..data.survey import survey
 from ..errors import CheckpointError, ConfigError, printable
 from ..models import build
@@ -33,16 +33,39 @@ from .initial import WHITENED_FROM, whiten_patches
 from .job import Job
 from .lanes import Lanes, choose_lanes
 from .request import Request, reapply, resolve
+from .start import Start, load_start
 from .step import Shard, TrainState, weighted_loss
 
 
-def set_up(request: Request, out: Path) -> Job:
+def set_up(request: Request, out: Path, start: Start | None = None) -> Job:
     """Return the Job for `request` in `out`: a new run, or the one that is there where it stopped.
 
     Raises:
         ConfigError, DataError, MissingError, CheckpointError: as the parts do.
     """
-    run, manifest, decision = open_run(request, out)
+    stored = folder.read_config(out)
+    if stored is None:
+        return start_run(request, out, start)
+    require_same_kind(out, stored, start)
+    reopened = reopen_run(request, out, stored)
+    if start:
+        start.require_same(out, stored)
+    job = build_job(out, *reopened)
+    resume(job)
+    return job
+
+
+def require_same_kind(out: Path, stored: RunConfig, start: Start | None) -> None:
+    """Raise ConfigError when one of `stored` and `start` goes on from another model and the other does not."""
+    if start is None and stored.transfer.tune:
+        fix = f"Go on with it: patchwords tune {stored.transfer.checkpoint} DATA --out {out}"
+        raise ConfigError("is a run of `patchwords tune`", where=str(out), fix=fix)
+    if start is not None and not stored.transfer.tune:
+        raise ConfigError("is a run of `patchwords train`", where=str(out), fix="Give another --out")
+
+
+def build_job(out: Path, run: RunConfig, manifest: Manifest, decision: Decision) -> Job:
+    """Return the Job of complete settings, its state before the first step."""
     preprocess = Preprocess.from_data(run.data)
     pictures = Pictures(open_source(run.data.source), manifest)
     pixels = None
@@ -51,17 +74,17 @@ def set_up(request: Request, out: Path) -> Job:
     plan = Plan(run.train.seed, len(manifest.split("train")), run.train.batch_size)
     loader = build_loader(run, pictures, pixels, plan, preprocess, rejected_to(out))
     mixer = Mixer(run.augment, len(manifest.classes), run.train.label_smoothing, run.train.seed)
-    state = build_state(run, decision, plan, loader, preprocess)
-    job = Job(run, out, decision, manifest, preprocess, pictures, pixels, loader, mixer, state)
-    resume(job)
-    return job
+    state = build_state(run, decision, plan, loader, preprocess, out)
+    return Job(run, out, decision, manifest, preprocess, pictures, pixels, loader, mixer, state)
 
 
-def build_state(run: RunConfig, decision: Decision, plan: Plan, loader: Loader, preprocess: Preprocess) -> TrainState:
-    """Return the state before the first step: initial weights drawn from the seed."""
+def build_state(
+    run: RunConfig, decision: Decision, plan: Plan, loader: Loader, preprocess: Preprocess, out: Path
+) -> TrainState:
+    """Return the state before the first step: initial weights drawn from the seed, or those of RUN/start."""
     torch.set_num_threads(decision.threads)
     torch.manual_seed(derived_seed(run.train.seed, "init"))
-    model = build(run.model)
+    model = load_start(out, run.transfer) if run.transfer.tune else build(run.model)
     if run.train.whiten_patches:
         batches = loader.batches(0, -(-WHITENED_FROM // run.train.batch_size))
         whiten_patches(model, torch.cat([preprocess.normalize(batch.images) for batch in batches]))
@@ -73,6 +96,13 @@ def build_state(run: RunConfig, decision: Decision, plan: Plan, loader: Loader, 
         state.forward = torch.compile(model)
     state.lanes = lanes_of(run, decision)
     return state
+
+
+def restarted(job: Job, run: RunConfig) -> Job:
+    """Return the job before its first step, with other settings of what the weights do; the pictures stay open."""
+    job.state.lanes.close()
+    state = build_state(run, job.decision, job.loader.plan, job.loader, job.preprocess, job.out)
+    return replace(job, run=run, state=state)
 
 
 def lanes_of(run: RunConfig, decision: Decision) -> Lanes:
@@ -88,11 +118,8 @@ def in_memory(run: RunConfig, manifest: Manifest) -> bool:
     return run.augment.crop != "random_resized" and megabytes <= run.data.memory_limit_mb
 
 
-def open_run(request: Request, out: Path) -> tuple[RunConfig, Manifest, Decision]:
-    """Return settings, pictures and decisions: read from `out` when a run is there, else chosen and written."""
-    stored = folder.read_config(out)
-    if stored is None:
-        return start_run(request, out)
+def reopen_run(request: Request, out: Path, stored: RunConfig) -> tuple[RunConfig, Manifest, Decision]:
+    """Return settings, pictures and decisions of the run that is in `out`."""
     environment = folder.read_start(out)
     wanted = reapply(request, stored)  # differs from `stored` in what does not decide the result, such as workers
     folder.require_same_run(out, stored, wanted)
@@ -103,21 +130,23 @@ def open_run(request: Request, out: Path) -> tuple[RunConfig, Manifest, Decision
     return wanted, manifest, Decision(**environment["decision"])
 
 
-def start_run(request: Request, out: Path) -> tuple[RunConfig, Manifest, Decision]:
+def start_run(request: Request, out: Path, start: Start | None) -> Job:
     """Choose everything for a new run, say what and why, and write it down."""
     if not request.data:
         raise ConfigError("no data set was given", where="patchwords train", fix="Name a folder, or digits, or cifar10")
     source = open_source(request.data)
     looked = survey(source)
     device = choose_device(parse_settings(request.settings).get("train", {}).get("device", "auto"))
-    choice = resolve(request, looked, device)
+    choice = resolve(request, looked, device, start.choose if start else None)
     run = replace(choice.run, data=replace(choice.run.data, source=request.data))
-    manifest = make_manifest(source, run.data, progress("checking"))
+    manifest = start.list_pictures(source, run.data) if start else list_pictures(source, run.data)
+    if start:
+        run = start.write(out, run, manifest)
     run = from_dict(to_dict(replace(run, model=replace(run.model, num_classes=len(manifest.classes)))))
     decision = decide(run)
     torch.set_num_threads(decision.threads)
     count_steps(run, Plan(run.train.seed, len(manifest.split("train")), run.train.batch_size))
-    if run.train.compile == "auto":
+    if run.train.compile == "auto" and run.transfer.tune != "probe":
         decision = measure_compile(run, decision, len(manifest.split("train")))
     counts = ", ".join(f"{len(manifest.split(s))} {s}" for s in ("train", "val", "test") if len(manifest.split(s)))
     say(f"data      {len(manifest)} pictures in {len(manifest.classes)} classes: {counts}")
@@ -129,8 +158,16 @@ def start_run(request: Request, out: Path) -> tuple[RunConfig, Manifest, Decisio
     rows = [files.json_line({"path": rejected.path, "reason": rejected.reason}) for rejected in manifest.rejected]
     files.write_atomic(out / folder.REJECTED, "".join(f"{row}\n" for row in rows))
     files.write_json(out / folder.DATA, manifest.to_json())
-    folder.write_start(out, run, folder.describe_environment() | {"decision": asdict(decision)})
-    return run, manifest, decision
+    job = build_job(out, run, manifest, decision)
+    if start:
+        job = restarted(job, start.settle(job))
+    folder.write_start(out, job.run, folder.describe_environment() | {"decision": asdict(decision)})
+    return job
+
+
+def list_pictures(source: Source, data: DataConfig) -> Manifest:
+    """Return the pictures of `source`, each read and decoded once, with all splits."""
+    return make_manifest(source, data, progress("checking"))
 
 
 def build_loader(
@@ -156,6 +193,8 @@ def build_loader(
 
 def count_steps(run: RunConfig, plan: Plan) -> tuple[int, int]:
     """Return (steps of the run, steps of its warm-up); the only place where epochs become steps."""
+    if run.transfer.tune == "probe":  # the head is solved, not trained
+        return 0, 0
     steps = run.train.steps or round(run.train.epochs * plan.steps_per_epoch)
     warmup = run.schedule.warmup_steps or round(run.schedule.warmup_epochs * plan.steps_per_epoch)
     if steps < 1:

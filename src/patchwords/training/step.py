@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from ..config import RunConfig
 from ..errors import CheckpointError, NonFiniteError
+from ..models.lora import merged
 from ..randomness import derived_seed
 from . import optim
 from .lanes import Lanes
@@ -44,16 +45,21 @@ class TrainState:
     """Everything a step reads and changes; saved whole, so that a run goes on where it stopped.
 
     `weights` are float32 and are what the optimizer moves. When the model computes in bfloat16 it holds a
-    rounded copy of them; otherwise they are the model's own parameters.
+    rounded copy of them; otherwise they are the model's own parameters. Parameters of the model that do not
+    require a gradient rest: they are in no part of the state.
     """
 
     def __init__(self, model: nn.Module, run: RunConfig, steps: int, warmup_steps: int, dtype: torch.dtype) -> None:
         self.weights = {n: p.detach().clone().requires_grad_() for n, p in model.named_parameters() if p.requires_grad}
+        resting = {n: p for n, p in model.named_parameters() if not p.requires_grad}
+        self.frozen = {n: p.detach().clone() for n, p in resting.items()} if dtype != torch.float32 else {}
         self.model = model.to(dtype)
         self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
         self.ema = {n: w.detach().clone() for n, w in self.weights.items()} if run.train.ema_decay else {}
         no_weight_decay = model.no_weight_decay() if hasattr(model, "no_weight_decay") else set()
-        self.optimizers = optim.build_optimizers(run.optimizer, self.weights, no_weight_decay)
+        self.optimizers = optim.build_optimizers(
+            run.optimizer, self.weights, no_weight_decay, layer_scales(model, run, self.weights)
+        )
         self.forward: Callable[[Tensor], Any] = model
         self.lanes = Lanes(1)
         self.run, self.steps, self.warmup_steps, self.dtype = run, steps, warmup_steps, dtype
@@ -65,6 +71,10 @@ class TrainState:
     def averaged(self) -> dict[str, Tensor]:
         """Return the weights to evaluate and ship: the moving average where there is one."""
         return self.ema or self.weights
+
+    def shipped(self) -> dict[str, Tensor]:
+        """Return the float32 state_dict of the plain model: averaged weights, resting ones and buffers as they are."""
+        return merged(self.model, self.model.state_dict() | self.frozen | self.averaged())
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the whole state as named tensors."""
@@ -78,7 +88,7 @@ class TrainState:
     def non_finite(self) -> str:
         """Return the name of a tensor of the state that holds a NaN or an infinity, "" when none does."""
         named = {name: tensor for name, tensor in self.tensors().items() if tensor.is_floating_point()}
-        norms = torch._foreach_norm(list(named.values()), math.inf)
+        norms = torch._foreach_norm(list(named.values()), math.inf) if named else []
         return next((name for name, norm in zip(named, norms, strict=True) if not math.isfinite(norm)), "")
 
     @torch.no_grad()
@@ -108,6 +118,14 @@ class TrainState:
         """Copy the float32 weights into the model when it computes in another type."""
         if self.dtype != torch.float32:
             torch._foreach_copy_(list(self.parameters.values()), [self.weights[n] for n in self.parameters])
+
+
+def layer_scales(model: nn.Module, run: RunConfig, weights: dict[str, Tensor]) -> dict[str, float] | None:
+    """Return the factor of each weight's learning rate; None: the same for all."""
+    if run.transfer.layer_decay == 1.0:
+        return None
+    layers = {name: model.layer_of(name) for name in weights}
+    return optim.layer_scales(run.transfer.layer_decay, layers, model.layer_of("head.weight"))
 
 
 def train_step(state: TrainState, shards: list[Shard], names: Callable[[], list[str]]) -> StepResult:
