@@ -19,7 +19,8 @@ TINY = (
 """a training of a fraction of a second"""
 
 BESIDE_ERRORS = re.compile(
-    r"(data|model|recipe|machine|augment|optimizer|going on|reading|checking|auditing|step|epoch|warning: |note: |  )"
+    r"(data|model|recipe|machine|augment|optimizer|going on|inspecting|reading|checking|auditing|step|epoch|"
+    r"warning: |note: |  )"
 )
 """what a line on standard error may start with besides `error: `"""
 

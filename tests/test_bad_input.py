@@ -196,9 +196,10 @@ ROWS: dict[str, tuple[Callable[[Path], list[object]], int, tuple[str, ...]]] = {
     "a run without model": (lambda w: (shutil.rmtree(w / "run/model"), ["eval", w / "run"])[1], 66, ("no model yet",)),
     "pickle as model": (
         lambda w: ["predict", a_file(w / "m.pt", pickle.dumps({"a": 1})), w / "pictures"], 65,
-        ("m.pt", "not a run folder")),
+        ("m.pt", "not a file of tensors", "state_dict")),
     "foreign model folder": (
-        lambda w: ["predict", foreign_model(w), w / "pictures"], 65, ("foreign", "not a run folder")),
+        lambda w: ["predict", foreign_model(w), w / "pictures"], 65,
+        ("foreign", "how many heads", "--model.num_heads")),
     "truncated model": (
         lambda w: ["eval", cut(w / "run/model/model.safetensors").parents[1]], 65,
         ("model.safetensors", "bytes", "copy")),

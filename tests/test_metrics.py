@@ -49,6 +49,14 @@ def test_counts_by_hand(seed):
             gap = abs(np.mean([right[i] for i in inside]) - np.mean([sure[i] for i in inside]))
             error += len(inside) / 300 * gap
     assert found.ece == pytest.approx(error, rel=1e-9)
+    bins = found.calibration
+    assert bins.counts.sum() == 300 and bins.edges.tolist() == [n / 15 for n in range(16)]
+    for low in range(15):
+        inside = [i for i, p in enumerate(sure) if low / 15 < p <= (low + 1) / 15]
+        assert bins.counts[low] == len(inside)
+        want = (np.mean([sure[i] for i in inside]), np.mean([right[i] for i in inside])) if inside else (np.nan,) * 2
+        np.testing.assert_allclose((bins.confidence[low], bins.accuracy[low]), want, rtol=1e-12)
+    assert [row["count"] for row in found.as_dict()["calibration"]] == bins.counts.tolist()
     worst = sorted((i for i in range(300) if not right[i]), key=lambda i: -sure[i])[:10]
     assert [mistake.path for mistake in found.mistakes] == [str(i) for i in worst]
 

@@ -229,6 +229,12 @@ class TrainConfig:
     """seconds between saved states; the result does not depend on it"""
     tensorboard: bool = True
     """write TensorBoard events where tensorboard is installed"""
+    watch_epochs: float = 0.0
+    """epochs between looks at a few pictures, for `patchwords inspect RUN --over-time`; 0: off"""
+    watch_pictures: int = 4
+    """how many: of the validation split, or test where there is none"""
+    report: bool = False
+    """write RUN/report.html at the end, as `patchwords inspect RUN` does at any time: it takes up to minutes"""
 
     def __post_init__(self) -> None:
         for name, allowed in (("precision", PRECISIONS), ("compile", SWITCHES), ("device", DEVICES)):
@@ -243,6 +249,8 @@ class TrainConfig:
         in_range("train.eval_epochs", self.eval_epochs, 0, 1e6)
         in_range("train.log_steps", self.log_steps, 1, 1e9)
         in_range("train.save_seconds", self.save_seconds, 0, 1e9)
+        in_range("train.watch_epochs", self.watch_epochs, 0, 1e6)
+        in_range("train.watch_pictures", self.watch_pictures, 1, 64)
         if self.shards < 1 or self.batch_size % self.shards:
             raise ConfigError(
                 f"{self.shards} shards do not divide a batch of {self.batch_size}",

@@ -28,6 +28,27 @@ class Mistake:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """Confidence against accuracy, in bins of equal width: what a reliability diagram draws (1706.04599, fig. 1)."""
+
+    edges: np.ndarray
+    """(bins + 1,) of confidence, 0..1; a bin holds its upper edge"""
+    counts: np.ndarray
+    """(bins,) pictures"""
+    confidence: np.ndarray
+    """(bins,) mean probability of the answers; nan in an empty bin"""
+    accuracy: np.ndarray
+    """(bins,) share of right answers; nan in an empty bin"""
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one line for each bin; None where it is empty."""
+        columns = (self.edges[:-1], self.edges[1:], self.counts, self.confidence, self.accuracy)
+        names = ("above", "up_to", "count", "confidence", "accuracy")
+        lines = zip(*(column.tolist() for column in columns), strict=True)
+        return [{n: None if v != v else v for n, v in zip(names, line, strict=True)} for line in lines]
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """A classifier measured on pictures with known labels."""
 
@@ -43,6 +64,8 @@ class Evaluation:
     """(true class, predicted class) counts"""
     mistakes: tuple[Mistake, ...]
     """the most confident wrong answers, worst first"""
+    calibration: Calibration
+    """the bins behind `ece`"""
 
     @property
     def top1(self) -> float:
@@ -80,6 +103,7 @@ class Evaluation:
             "classes": list(self.classes),
             "confusion": self.confusion.tolist(),
             "per_class": self.per_class(),
+            "calibration": self.calibration.rows(),
             "mistakes": [vars(mistake) for mistake in self.mistakes],
         }
 
@@ -127,6 +151,7 @@ def measure(
         classes=classes,
         confusion=confusion,
         mistakes=mistakes,
+        calibration=calibrate(confidence, right),
     )
 
 
@@ -137,10 +162,28 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = CAL
     """
     if not len(confidence):
         return 0.0
-    which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    which = _bins_of(confidence, bins)
     counts = np.bincount(which, minlength=bins)
     gaps = np.abs(np.bincount(which, right, bins) - np.bincount(which, confidence, bins))
     return float(gaps[counts > 0].sum() / len(confidence))
+
+
+def calibrate(confidence: np.ndarray, right: np.ndarray, bins: int = CALIBRATION_BINS) -> Calibration:
+    """Return the bins of a reliability diagram.
+
+    Args:
+        confidence: (picture,) probability of the answer.
+        right: (picture,) bool.
+    """
+    which = _bins_of(confidence, bins)
+    counts = np.bincount(which, minlength=bins)
+    sums = [np.bincount(which, weights, bins) for weights in (confidence, right)]
+    means = [np.divide(s, counts, out=np.full(bins, np.nan), where=counts > 0) for s in sums]
+    return Calibration(np.linspace(0, 1, bins + 1), counts, *means)
+
+
+def _bins_of(confidence: np.ndarray, bins: int) -> np.ndarray:
+    return np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
 
 
 class MetricsLog:

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from .config import INTERPOLATIONS, RESIZES, DataConfig
 from .decode import DECODE_RULE, decode
-from .errors import CheckpointError
+from .errors import CheckpointError, ConfigError
 
 Box = tuple[int, int, int, int]
 """(top, left, rows, columns) in pixels of the upright picture"""
@@ -56,6 +56,7 @@ class Preprocess:
         Raises:
             DataError: the picture cannot be used; the message starts with `name`.
         """
+        self._require_channels()
         picture = _planes(decode(data, self.channels, name))
         if picture.shape[1:] == self.image_size:
             return picture
@@ -78,6 +79,7 @@ class Preprocess:
         Raises:
             DataError: as `pixels`.
         """
+        self._require_channels()
         picture = decode(data, self.channels, name)
         top, left, rows, columns = box(picture.shape[0], picture.shape[1])
         top, left = min(max(top, 0), picture.shape[0] - 1), min(max(left, 0), picture.shape[1] - 1)
@@ -163,6 +165,12 @@ class Preprocess:
 
     def __post_init__(self) -> None:
         assert self.resize in RESIZES and self.interpolation in INTERPOLATIONS
+
+    def _require_channels(self) -> None:
+        """Raise ConfigError for a model of other channels than pictures have."""
+        if self.channels not in (1, 3):
+            what = f"the model reads {self.channels} channels, a picture has 1 (grey) or 3 (RGB)"
+            raise ConfigError(what, where="channels", fix="Give --channels 3")
 
     def _covering_size(self, rows: int, columns: int) -> tuple[int, int]:
         """Return the size before the centre crop; for a square it is that of timm and torchvision.

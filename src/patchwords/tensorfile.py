@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import weakref
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -53,13 +54,14 @@ class TensorFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         with faults_named(path, "read"):
-            self._file = open(path, "rb")  # noqa: SIM115 (closed with this object)
-            size = os.fstat(self._file.fileno()).st_size
-            head = self._file.read(8)
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            weakref.finalize(self, os.close, self._descriptor)
+            size = os.fstat(self._descriptor).st_size
+            head = os.pread(self._descriptor, 8, 0)
             length = int.from_bytes(head, "little")
             if len(head) < 8 or length > min(_HEADER_LIMIT, size - 8):
                 raise CheckpointError("is not a safetensors file, or cut", where=str(path), fix=_COPY)
-            raw = self._file.read(length)
+            raw = os.pread(self._descriptor, length, 8)
         self._head = head + raw
         self._entries = self._parsed(raw, size)
         self.shapes: dict[str, Shape] = {name: shape for name, (_, shape, _, _) in self._entries.items()}
@@ -72,10 +74,13 @@ class TensorFile:
         """
         kind, shape, begin, count = self._entries[name]
         tensor = torch.empty(shape, dtype=kind)
+        memory, done = _bytes_of(tensor), 0
         with faults_named(self.path, "read"):
-            self._file.seek(len(self._head) + begin)
-            if count and self._file.readinto(_bytes_of(tensor)) != count:
-                raise CheckpointError(f"ends inside {name}", where=str(self.path), fix=_COPY)
+            while done < count:  # one call reads 2 GiB at most
+                got = os.preadv(self._descriptor, [memory[done:]], len(self._head) + begin + done)
+                if not got:
+                    raise CheckpointError(f"ends inside {name}", where=str(self.path), fix=_COPY)
+                done += got
         return tensor
 
     def read_checked(self, entry: Entry) -> dict[str, Tensor]:

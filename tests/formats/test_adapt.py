@@ -51,7 +51,7 @@ def test_a_model_for_another_size_answers_as_the_old_one_does_there(kind, rule):
         assert other.grid == (5, 2)
     tables = {name for name in model.state_dict() if "pos_embed" in name or "relative" in name}
     assert set(hows) == tables
-    rule = "timm" if kind == "relative" else rule
+    rule = "bicubic" if kind == "relative" else rule
     assert set(hows.values()) <= {f"positions resampled from 2x3 to 5x2 patches, {rule} rule"}
 
 

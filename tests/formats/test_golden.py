@@ -1,6 +1,7 @@
 """Every case gives the other library's numbers, and goes to every format that can express it and back, bit for bit."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -49,6 +50,13 @@ def test_same_answers(case):
             close(record[ours], seen[theirs])
     if "pooler_output" in seen:
         close(answer, seen["pooler_output"])
+    if "pre_logits" in seen and not loaded.model.config.pre_logits:
+        close(record["features"], seen["pre_logits"])
+
+
+def test_every_case_says_where_it_is_from(case):
+    source = json.loads((goldens.folder(case) / "meta.json").read_text())["source"]
+    assert source
 
 
 def test_same_hidden_states_and_attention(case):

@@ -98,7 +98,7 @@ def dispatch(argv: list[str]) -> int:
     parser = Parser(prog=f"patchwords {name}", description=COMMANDS[name], allow_abbrev=False)
     module.add_arguments(parser)
     settings, rest = take_settings(argv[1:], parser, getattr(module, "TAKES_SETTINGS", False))
-    arguments, unknown = parser.parse_known_args(rest)
+    arguments, unknown = parser.parse_known_intermixed_args(rest)  # options may stand before pictures
     if unknown:
         raise ConfigError(f"one argument too many: {unknown[0]!r}", where=parser.prog, fix=f"See {parser.prog} --help")
     arguments.settings = settings

@@ -44,6 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--other", "--compare", metavar="CHECKPOINT2", default="", help="a second model, on the same pictures"
     )
     parser.add_argument("--seed", metavar="S", type=int, default=0, help="of the sample (default 0)")
+    parser.add_argument(
+        "--over-time",
+        action="store_true",
+        help="of a run that was trained with --train.watch_epochs: how it learned, look by look, and its curves",
+    )
     group = parser.add_argument_group("the live page")
     group.add_argument("--live", action="store_true", help="look in the browser instead, until Ctrl-C; writes nothing")
     group.add_argument("--host", metavar="NAME", default="127.0.0.1", help="where to listen (default: this machine)")
@@ -56,6 +61,8 @@ def main(arguments: argparse.Namespace) -> int:
     """Look, write the folder and print where things are; exit code 65 when a picture could not be read."""
     if arguments.live:
         return _live(arguments)
+    if arguments.over_time:
+        return _over_time(arguments)
     from ..use import inspect
 
     out = arguments.out or f"inspect-{_plain_name(arguments.checkpoint)}"
@@ -85,11 +92,41 @@ def main(arguments: argparse.Namespace) -> int:
     return 65 if found.faults else 0
 
 
+def _over_time(arguments: argparse.Namespace) -> int:
+    """Draw what a run stored while it was watched; exit code 65 when some of it is damaged."""
+    given = {"PICTURE|DATA": arguments.named, "--only": arguments.only, "--other": arguments.other}
+    given |= {"--pictures": arguments.pictures != 128, "--seed": arguments.seed}
+    given |= {f"--{name.replace('_', '-')}": value for name, value in checkpoint_options(arguments).items()}
+    for name, value in given.items():
+        if value:
+            raise ConfigError("has no effect with --over-time", where=name, fix="Leave one of them out")
+    from ..report.over_time import look_over_time
+
+    run = Path(arguments.checkpoint)
+    out = arguments.out or f"inspect-{_plain_name(str(run.resolve()))}-over-time"
+    found = look_over_time(run, Path(out))
+    for fault in found.faults:
+        print(f"error: {fault.line()}", file=sys.stderr)
+    if arguments.json:
+        print_json(found.as_dict() | {"out": out})
+    else:
+        for outcome in found.outcomes:
+            told = outcome.finding.says[0] if outcome.finding else f"does not apply: {outcome.why}"
+            if found.watched or outcome.finding:
+                print(f"{outcome.exhibit.name:<12} {printable(told)}")
+        if not found.watched:
+            print(f"\n{found.hint}")
+        print(f"\nreport       {printable(str(Path(out) / 'report.html'))}")
+        print(f"numbers      {printable(out)}/NAME.csv and .npz, figures .png and .svg, settings index.json")
+    return 65 if found.faults else 0
+
+
 def _live(arguments: argparse.Namespace) -> int:
     """Serve the page and return its exit code."""
-    for name in ("out", "only", "json"):
+    for name in ("out", "only", "json", "over_time"):
         if getattr(arguments, name):
-            raise ConfigError("has no effect with --live", where=f"--{name}", fix="Leave one of them out")
+            where = f"--{name.replace('_', '-')}"
+            raise ConfigError("has no effect with --live", where=where, fix="Leave one of them out")
     from ..serving.limits import check_installed
 
     check_installed()  # before minutes of loading

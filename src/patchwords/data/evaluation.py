@@ -52,6 +52,8 @@ class Labelled:
     """listed and not measured, each with its reason"""
     batches: Callable[[int], Iterator[Tensor]]
     """from a batch size to uint8 pixels, each picture once, in order"""
+    pick: Callable[[np.ndarray], Iterator[Tensor]]
+    """from places in `paths` to the uint8 pixels of those pictures, in batches"""
 
 
 def open_labelled(
@@ -69,6 +71,7 @@ def open_labelled(
         unknown_classes=tuple(name for name in manifest.classes if _name_bytes(name) not in known),
         rejected=manifest.rejected,
         batches=partial(eval_batches, pictures, numbers, preprocess),
+        pick=lambda places: eval_batches(pictures, numbers[places], preprocess, 32),
     )
 
 

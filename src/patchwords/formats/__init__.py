@@ -13,7 +13,7 @@ from ..checkpoint import LoadedModel, model_folder
 from .adapt import adapt_model
 from .format import Format
 from .read import is_ours, read_foreign, read_own
-from .write import OURS, Converted, check, write
+from .write import Converted, check, write
 
 _MODULES = {"google": ("GOOGLE", "BIG_VISION"), "torchvision": ("FORMAT",), "transformers": ("FORMAT",),
             "dino": ("FORMAT",), "timm": ("FORMAT",)}  # fmt: skip
@@ -78,8 +78,11 @@ def convert(loaded: LoadedModel, out: Path, to: str, *, checked: bool = False, a
 
     Args and errors as for `patchwords.convert`.
     """
-    converted = write(loaded, out, to, all_formats(), tuple(allow))
+    formats, config = all_formats(), loaded.model.config
+    converted = write(loaded, out, to, formats, tuple(allow))
     if not checked:
         return converted
-    heads = {} if to == OURS else {"num_heads": loaded.model.config.num_heads}
-    return check(loaded, load(out, **heads), converted)
+    format = next((format for format in formats if format.name == to), None)
+    alone = format is None or format.files  # then it lies beside the arrays what they do not say
+    said = {} if alone else {"num_heads": config.num_heads, "grid": config.grid}
+    return check(loaded, load(out, **said), converted, format.constants(config) if format else {})

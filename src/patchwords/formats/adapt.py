@@ -117,7 +117,7 @@ def _adapted_positions(config: ViTConfig, weights: Mapping[str, Tensor], wanted:
         made["pos_embed.rows"] = resample(weights["pos_embed.rows"][:, None], (rows, 1), rule)[:, 0]
         made["pos_embed.columns"] = resample(weights["pos_embed.columns"][None], (1, columns), rule)[0]
     elif config.position == "relative":
-        rule = "timm"
+        rule = "bicubic"
         for name in (name for name in weights if name.endswith("relative_position_bias_table")):
             made[name] = relative_resampled(weights[name], config.grid, wanted.grid)
     return made, {name: f"{how}, {rule} rule" for name in made}

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from ..architecture import Size, ViTConfig
 from .flax import (
-    MOST_BLOCKS,
     SAYABLE,
     attention_pairs,
     cell_of,
@@ -32,12 +31,11 @@ from .flax import (
     prefix_of,
     renamed,
     respelled,
-    shape_of,
     sizes,
     unplaced,
     unsayable,
 )
-from .format import Description, Facts, Format, Source, beyond
+from .format import MOST_BLOCKS, Description, Facts, Format, Source, beyond
 from .layout import Layout, Pair, pair, simple
 from .tensors import Tensors
 
@@ -124,7 +122,7 @@ def describe(source: Source, facts: Facts) -> Description:
         bare = tensors.origin["embedding/kernel"] == "embedding/kernel"
         settings |= unplaced(tensors, facts, settings, convention="" if bare and class_token else "sincos_2d")
         return finished(settings, facts)
-    count = shape_of(tensors, TABLE, 3)[1]
+    count = tensors.shape_of(TABLE, 3)[1]
     first = has_first_row(count, class_token, cell_of(settings), facts)
     settings["image_size"] = facts.image_size(count - first, cell_of(settings))
     return finished(settings | {"position_prefix": first and class_token}, facts)
@@ -135,11 +133,17 @@ def has_first_row(count: int, class_token: bool, cell: Size, facts: Facts) -> bo
 
     That is the library's own rule for its older files: their number is a square and one. A table of another number
     is that of a rectangle, which somebody has to name.
+
+    Raises:
+        CheckpointError: it could be a square, or the picture that the user names and one token.
     """
-    said = facts.get("grid")
-    if said is None and not (is_square(count) or is_square(count - 1)):
-        pixels = facts.get("image_size") or cell  # for another number of positions it is a wish, see `adapt`
-        said = pixels[0] // cell[0], pixels[1] // cell[1]
+    said, pixels = facts.get("grid"), facts.get("image_size") or cell
+    wished = pixels[0] // cell[0], pixels[1] // cell[1]
+    squares = {patches for patches in (count, count - 1) if is_square(patches)}
+    if said is None and not squares:
+        said = wished  # for another number of positions it is a wish for another size, see `adapt`
+    elif said is None and math.prod(wished) in {count, count - 1} - squares:
+        raise facts.two_grids(count)
     if said is not None and math.prod(said) in (count, count - 1):
         return math.prod(said) == count - 1 and (class_token or is_square(count - 1))
     return is_square(count - 1) and not is_square(count)

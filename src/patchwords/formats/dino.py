@@ -18,10 +18,10 @@ from ..architecture import ViTConfig
 from ..errors import CheckpointError
 from ..preprocess import Preprocess
 from . import timm
-from .format import Description, Facts, Format, Source, numbers
+from .format import IMAGENET, Description, Facts, Format, Source, numbers
 from .layout import Layout, Pair, pair
 from .tensors import Tensors
-from .timm_config import IMAGENET, per_channel
+from .timm_config import per_channel
 from .timm_describe import heads_of
 from .timm_shapes import Changes, computed_positions, learned_positions, prefix_of, told_by_shapes, without_prefix
 
@@ -141,7 +141,7 @@ def _qkv_bias(tensors: Tensors, said: Changes) -> str:
     Raises:
         CheckpointError: the mask is another than one for q, zero for k, one for v.
     """
-    masks = [name for name in tensors if name.endswith(".attn.qkv.bias_mask")]
+    masks = fnmatch.filter(tensors, "blocks.*.attn.qkv.bias_mask")
     expected = torch.tensor([1.0, 0.0, 1.0]).repeat_interleave(said["dim"])
     for name in masks:
         if not torch.equal(tensors.read(name).float(), expected):

@@ -20,17 +20,15 @@ from ..checkpoint import LoadedModel
 from ..errors import CheckpointError
 from ..preprocess import Preprocess
 from . import google_resnet
-from .format import Description, Facts, Format, Source, numbers
+from .format import Description, Facts, Format, Source, absent_biases, numbered, numbers
 from .layout import FILTERS, TRANSPOSED, Pair, joined, pair, simple
-from .tensors import Shape, Tensors
+from .tensors import Tensors
 
 PREFIXES = ("", "params/", "params/img/", "opt/target/", "opt/target/img/", "target/", "target/img/", "img/")
 """in front of the names of a bare model, of a training state, of the picture tower of two, of old training dumps"""
 BLOCK = "Transformer/encoderblock_"
 SAYABLE = ("pre_logits", "norm_eps", "activation", "head_bias", "rope_base", "resnet_depths", "resnet_width")
 """beside the sizes: what these files hold, what `constants` looks after, and what only other settings read"""
-MOST_BLOCKS = 1000
-"""a larger number in a name is damage"""
 _ATTENTION, _MLP = "MultiHeadDotProductAttention_0", "MlpBlock_0"
 _OLD = {"MultiHeadDotProductAttention_1": _ATTENTION, "LayerNorm_2": "LayerNorm_1", "MlpBlock_3": _MLP}
 _IN_BLOCK = re.compile(r"(Transformer/encoderblock(?:_\d+)?/)(\w+)(/.+)")
@@ -80,12 +78,12 @@ def newer(name: str) -> str:
 
 def sizes(tensors: Tensors, facts: Facts) -> dict[str, Any]:
     """Return the settings that the shapes give, all but positions and pooling."""
-    rows, columns, channels, dim = shape_of(tensors, "embedding/kernel", 4)
-    depth = depth_of(tensors)
+    rows, columns, channels, dim = tensors.shape_of("embedding/kernel", 4)
+    depth = numbered(tensors, BLOCK, "/")
     heads, hidden = 1, 4 * dim  # without blocks they have no effect
     if depth:
-        heads = shape_of(tensors, f"{BLOCK}0/{_ATTENTION}/query/kernel", 3)[1]
-        hidden = shape_of(tensors, f"{BLOCK}0/{_MLP}/Dense_0/kernel", 2)[1]
+        heads = tensors.shape_of(f"{BLOCK}0/{_ATTENTION}/query/kernel", 3)[1]
+        hidden = tensors.shape_of(f"{BLOCK}0/{_MLP}/Dense_0/kernel", 2)[1]
     settings = {
         "patch_size": (rows, columns),
         "in_channels": channels,
@@ -93,31 +91,22 @@ def sizes(tensors: Tensors, facts: Facts) -> dict[str, Any]:
         "depth": depth,
         "num_heads": facts.num_heads(dim, heads),
         "mlp_dim": hidden,
-        "num_classes": shape_of(tensors, "head/kernel", 2)[1] if "head/kernel" in tensors else 0,
-        "pre_logits": shape_of(tensors, "pre_logits/kernel", 2)[1] if "pre_logits/kernel" in tensors else 0,
+        "num_classes": tensors.shape_of("head/kernel", 2)[1] if "head/kernel" in tensors else 0,
+        "pre_logits": tensors.shape_of("pre_logits/kernel", 2)[1] if "pre_logits/kernel" in tensors else 0,
     }
-    return settings | google_resnet.stem(tensors) | absent_biases(tensors, settings)
+    return settings | google_resnet.stem(tensors) | _absent_biases(tensors, settings)
 
 
-def absent_biases(tensors: Tensors, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _absent_biases(tensors: Tensors, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the switches of the biases of which the file has not one."""
-
-    def has(*ends: str) -> bool:
-        return any(name.startswith(BLOCK) and name.endswith(ends) for name in tensors)
-
-    found: dict[str, Any] = {}
+    block, patterns = f"{BLOCK}*/", {"patch_bias": ["embedding/bias"]}
     if settings["depth"]:
-        if not has(*(f"{_ATTENTION}/{part}/bias" for part in ("query", "key", "value"))):
-            found["qkv_bias"] = "none"
-        if not has(f"{_ATTENTION}/out/bias"):
-            found["proj_bias"] = False
-        if not has(f"{_MLP}/Dense_0/bias", f"{_MLP}/Dense_1/bias"):
-            found["mlp_bias"] = False
-    if "embedding/bias" not in tensors:
-        found["patch_bias"] = False
-    if settings["num_classes"] and "head/bias" not in tensors:
-        found["head_bias"] = False
-    return found
+        patterns["qkv_bias"] = [f"{block}{_ATTENTION}/{part}/bias" for part in ("query", "key", "value")]
+        patterns["proj_bias"] = [f"{block}{_ATTENTION}/out/bias"]
+        patterns["mlp_bias"] = [f"{block}{_MLP}/Dense_{number}/bias" for number in (0, 1)]
+    if settings["num_classes"]:
+        patterns["head_bias"] = ["head/bias"]
+    return absent_biases(tensors, patterns)
 
 
 def unplaced(tensors: Tensors, facts: Facts, settings: Mapping[str, Any], convention: str) -> dict[str, Any]:
@@ -164,26 +153,6 @@ def finished(settings: Mapping[str, Any], facts: Facts) -> Description:
     if not config.num_classes:
         assumed["num_classes"] = "0 (the file has no head)"
     return Description(config, preprocess, numbers(config.num_classes), assumed)
-
-
-def shape_of(tensors: Tensors, name: str, axes: int) -> Shape:
-    """Return the shape of an array.
-
-    Raises:
-        CheckpointError: it is not there, or has another number of axes.
-    """
-    if name not in tensors:
-        raise tensors.fault(f"lacks {name}")
-    if len(tensors.shapes[name]) != axes:
-        raise tensors.fault(f"{tensors.origin[name]} has the shape {tensors.shapes[name]}, not {axes} axes")
-    return tensors.shapes[name]
-
-
-def depth_of(tensors: Tensors) -> int:
-    """Return one more than the largest number of a block; a gap is found later, as missing arrays."""
-    found = {name.removeprefix(BLOCK).partition("/")[0] for name in tensors if name.startswith(BLOCK)}
-    counted = [int(number) for number in found if number.isdecimal() and len(number) <= len(str(MOST_BLOCKS))]
-    return max((number for number in counted if number < MOST_BLOCKS), default=-1) + 1
 
 
 def cell_of(settings: Mapping[str, Any]) -> Size:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,10 @@ _WITHOUT_EFFECT = (
     "dropout", "attention_dropout", "drop_path", "patch_dropout", "relative_slope", "residual_gain", "position_resize",
     "resnet_rule",
 )  # fmt: skip
-_MOST_BLOCKS = 1000
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+OPENAI = {"mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130258, 0.27577711)}
+"""mean and std of the pixels in ImageNet, and of those that CLIP was trained on"""
+MOST_BLOCKS = 1000
 """a larger number in a name is damage"""
 
 
@@ -138,13 +142,17 @@ class Facts(dict[str, Any]):
         grid cannot be square (otherwise it is a wish for another size, see `adapt`).
 
         Raises:
-            CheckpointError: what is said is not `count` patches, or nobody says and they make no square.
+            CheckpointError: what is said is not `count` patches; nobody says and they make no square; or they make
+                one, and the user's image_size as well.
         """
-        side = math.isqrt(count)
+        side, wish = math.isqrt(count), self.get("image_size")
+        wished = (wish[0] // cell[0], wish[1] // cell[1]) if wish else None
         if said is None and "grid" in self:
             said = self["grid"][0] * cell[0], self["grid"][1] * cell[1]
         elif said is None and side * side != count:
-            said = self.get("image_size")
+            said = wish
+        elif said is None and wished and wished[0] != wished[1] and math.prod(wished) == count:
+            raise self.two_grids(count)
         if said is None and side * side == count:
             said = side * cell[0], side * cell[1]
             self.assumed["image_size"] = f"{said[0]}x{said[1]} (a square grid)"
@@ -156,15 +164,39 @@ class Facts(dict[str, Any]):
             raise CheckpointError(what, where=self.where, fix="Give --grid ROWS,COLUMNS, or mend its config")
         return tuple(said)
 
+    def whole(self, size: Size, cell: Size) -> Size:
+        """Return the pixels (rows, columns) of `size` that patches of `cell` pixels fill; say so when some are left."""
+        whole = size[0] // cell[0] * cell[0], size[1] // cell[1] * cell[1]
+        if whole != tuple(size):
+            about = f"patches of {cell[0]}x{cell[1]} leave out the rest of {size[0]}x{size[1]}"
+            self.assumed["image_size"] = f"{whole[0]}x{whole[1]} ({about})"
+        return whole
 
-def numbered(names: Mapping[str, Any] | Tensors, prefix: str) -> int:
-    """Return how many blocks there are: one more than the largest N in names `prefix`N.something.
+    def two_grids(self, count: int) -> CheckpointError:
+        """Return the error that `count` positions can be a square grid, or that of the picture that the user names."""
+        what = f"has {count} positions: of a square, or of the picture that --image-size names"
+        fix = "Give --grid ROWS,COLUMNS of the file (in Python: grid=(rows, columns))"
+        return CheckpointError(what, where=self.where, fix=fix)
+
+
+def numbered(names: Mapping[str, Any] | Tensors, prefix: str, end: str = ".") -> int:
+    """Return how many blocks there are: one more than the largest N in names `prefix`N`end`something.
 
     A gap is left for the reader to find: the parameters of the missing block are in no file.
     """
-    found = {name.removeprefix(prefix).partition(".")[0] for name in names if name.startswith(prefix)}
-    counted = [int(number) for number in found if number.isdecimal() and len(number) <= len(str(_MOST_BLOCKS))]
-    return max((number for number in counted if number < _MOST_BLOCKS), default=-1) + 1
+    found = {name.removeprefix(prefix).partition(end)[0] for name in names if name.startswith(prefix)}
+    counted = [int(number) for number in found if number.isdecimal() and len(number) <= len(str(MOST_BLOCKS))]
+    return max((number for number in counted if number < MOST_BLOCKS), default=-1) + 1
+
+
+def absent_biases(tensors: Tensors, patterns: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Return the switches of the biases of which a file has not one: setting -> the value that means so.
+
+    Args:
+        patterns: setting -> patterns of the names of its arrays.
+    """
+    absent = [name for name, each in patterns.items() if not any(fnmatch.filter(tensors, one) for one in each)]
+    return {name: "none" if name == "qkv_bias" else False for name in absent}
 
 
 def beyond(config: ViTConfig, sayable: Iterable[str]) -> list[str]:

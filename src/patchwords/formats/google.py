@@ -19,7 +19,6 @@ from .flax import (
     prefix_of,
     renamed,
     respelled,
-    shape_of,
     sizes,
     unplaced,
     unsayable,
@@ -50,7 +49,7 @@ def describe(source: Source, facts: Facts) -> Description:
     settings = sizes(tensors, facts)
     settings |= {"class_token": class_token, "pool": "cls" if class_token else "mean"}
     if TABLE in tensors:
-        count = shape_of(tensors, TABLE, 3)[1] - class_token
+        count = tensors.shape_of(TABLE, 3)[1] - class_token
         settings["image_size"] = facts.image_size(count, cell_of(settings))
     else:
         settings |= unplaced(tensors, facts, settings, convention="")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,7 +24,7 @@ from ..randomness import derived_seed
 from .format import Description, Facts, Format, Source
 from .layout import Pair
 from .report import Line, Report
-from .tensors import INDEX_SUFFIX, Tensors, all_finite, open_tensors
+from .tensors import INDEX_SUFFIX, Tensors, open_tensors
 
 CONFIG, PREPROCESS = "config.json", "preprocessor_config.json"
 STANDARD = tuple(
@@ -73,7 +75,7 @@ def read_foreign(
     except (PatchwordsError, OSError):
         raise
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError, OverflowError) as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        reason = f"{'no ' * isinstance(error, KeyError)}{' '.join(str(error).split())[:120]}"
         raise CheckpointError(f"does not describe a model ({reason})", where=where, fix="Use a sound copy") from error
     assumed = ({"part": source.tensors.part} if source.tensors.part else {}) | told.assumed | described.assumed
     report = Report(format.name, where, tuple(lines), assumed)
@@ -133,16 +135,20 @@ def fill(
         expected = build(config).state_dict()
     pairs = {pair.ours: pair for pair in format.pairs(source, config)}
     require_shapes(source.tensors, pairs, expected)
-    weights, lines, missing = {}, [], []
-    for name, like in expected.items():
-        pair = pairs.get(name)
-        if pair is None or any(theirs not in source.tensors for theirs in pair.theirs):
-            missing.append(name)
-            lines.append(Line("new", name, (), tuple(like.shape), "random: not in the file"))
-            continue
-        weights[name], how = read_parameter(source.tensors, pair)
-        origin = tuple(source.tensors.origin[theirs] for theirs in pair.theirs)
-        lines.append(Line("adapted" if how else "loaded", name, origin, tuple(like.shape), how))
+    lines, missing, waiting = [], [], {}
+    with ThreadPoolExecutor(1, "weights") as thread:  # puts one parameter in order while the next is read
+        for name, like in expected.items():
+            pair = pairs.get(name)
+            if pair is None or any(theirs not in source.tensors for theirs in pair.theirs):
+                missing.append(name)
+                lines.append(Line("new", name, (), tuple(like.shape), "random: not in the file"))
+                continue
+            arrays = [source.tensors.read(theirs) for theirs in pair.theirs]
+            origin = tuple(source.tensors.origin[theirs] for theirs in pair.theirs)
+            how = "; ".join(part for part in (pair.layout.how, conversion(arrays)) if part)
+            lines.append(Line("adapted" if how else "loaded", name, origin, tuple(like.shape), how))
+            waiting[name] = thread.submit(parameter, arrays, pair, origin, source.tensors)
+        weights = {name: future.result() for name, future in waiting.items()}
     used = {theirs for pair in pairs.values() if pair.ours in weights for theirs in pair.theirs}
     for name in source.tensors:
         if name not in used:
@@ -167,18 +173,27 @@ def require_shapes(tensors: Tensors, pairs: Mapping[str, Pair], expected: Mappin
         raise CheckpointError(what, where=tensors.where, fix="Settings such as --model.num_heads say what it is")
 
 
-def read_parameter(tensors: Tensors, pair: Pair) -> tuple[Tensor, str]:
-    """Return one parameter in float32, and how it differs from what lies in the file ("": it does not)."""
-    arrays = [tensors.read(theirs) for theirs in pair.theirs]
-    for theirs, array in zip(pair.theirs, arrays, strict=True):
-        if not array.is_floating_point():
-            raise tensors.fault(f"{tensors.origin[theirs]} is of type {array.dtype}, not of floating point")
-        if not all_finite([array]):
-            raise tensors.fault(f"{tensors.origin[theirs]} holds a number that is not finite")
+def conversion(arrays: list[Tensor]) -> str:
+    """Return in words what becomes of the type of numbers of `arrays`; "" when they are float32 already."""
     stored = {str(array.dtype).removeprefix("torch.") for array in arrays}
-    changed = f"{', '.join(sorted(stored))} to float32" if stored != {"float32"} else ""
+    return f"{', '.join(sorted(stored))} to float32" if stored != {"float32"} else ""
+
+
+def parameter(arrays: list[Tensor], pair: Pair, origin: tuple[str, ...], tensors: Tensors) -> Tensor:
+    """Return the parameter that `arrays` hold, in float32, in memory of its own.
+
+    Raises:
+        CheckpointError: a number in it is not finite, or none at all.
+    """
+    for name, array in zip(origin, arrays, strict=True):
+        if not array.is_floating_point():
+            raise tensors.fault(f"{name} is of type {array.dtype}, not of floating point")
     ours = pair.layout.to_ours(arrays).to(torch.float32).contiguous()
-    return ours, "; ".join(part for part in (pair.layout.how, changed) if part)
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = np.add.reduce(ours.numpy(), axis=None)  # shows one that is not finite, and much the fastest
+    if not np.isfinite(total) and not ours.isfinite().all():
+        raise tensors.fault(f"{' or '.join(origin)} holds a number that is not finite")
+    return ours
 
 
 def initial_values(config: ViTConfig, names: list[str]) -> dict[str, Tensor]:

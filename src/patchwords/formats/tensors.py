@@ -11,9 +11,10 @@ import contextlib
 import math
 import pickle
 import re
+import warnings
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,6 @@ _WRAPPERS = ("state_dict_ema", "model_ema", "ema", "teacher", "state_dict", "mod
 _SHARDS = (".safetensors", ".bin")
 _CHUNK = 1 << 20
 """bytes read at once"""
-_HALVES = (torch.float16, torch.bfloat16)
 _COPY = "The file is damaged or of another kind; use a copy"
 
 
@@ -80,6 +80,18 @@ class Tensors(ABC):
         if len(names) != len(self.shapes):
             raise CheckpointError(f"has tensors both with and without {prefix!r}", where=self.where, fix=_COPY)
         return self.renamed(names)
+
+    def shape_of(self, name: str, axes: int) -> Shape:
+        """Return the shape of an array that must be there.
+
+        Raises:
+            CheckpointError: it is not, or has another number of axes.
+        """
+        if name not in self.shapes:
+            raise self.fault(f"lacks {name}")
+        if len(self.shapes[name]) != axes:
+            raise self.fault(f"{self.origin[name]} has the shape {self.shapes[name]}, not {axes} axes")
+        return self.shapes[name]
 
     def fault(self, what: str) -> CheckpointError:
         """Return the error that says `what` is wrong in this file."""
@@ -181,7 +193,9 @@ class TorchFile(Tensors):
         tensor = self._held[name]
         if tensor.is_sparse or tensor.is_quantized or tensor.is_meta:
             raise self.fault(f"{name} is not a plain tensor")
-        return tensor.detach().clone(memory_format=torch.contiguous_format)
+        tensor = tensor.detach().contiguous()
+        alone = tensor.untyped_storage().nbytes() == tensor.nbytes
+        return tensor if alone else tensor.clone()
 
 
 @contextlib.contextmanager
@@ -203,11 +217,11 @@ def _unpickled(path: Path) -> object:
         CheckpointError: damaged; or it names a class or function, which could run code: says which.
     """
     with faults_named(path, "read"):
-        zipped = zipfile.is_zipfile(path)
         try:
             # a Namespace is a bag of values, and training checkpoints keep their options in one
-            with torch.serialization.safe_globals([argparse.Namespace]):
-                return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped or None)
+            with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of old pickles: what is wrong is said in one line below
+                return torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             named = re.search(r"GLOBAL (\S+)", str(error)) or re.search(r"(?:class|global|type) (\S+)", str(error))
             needs = f"needs {named[1].strip('.')}, which could run code" if named else "is not a file of tensors"
@@ -285,13 +299,3 @@ def _is_npz(path: Path) -> bool:
     except (zipfile.BadZipFile, ValueError, NotImplementedError):
         return path.suffix == ".npz"
     return bool(names) and all(name.endswith(".npy") for name in names)
-
-
-def all_finite(tensors: Iterable[Tensor]) -> bool:
-    """Return whether no number is NaN or infinite; a sum is enough to see it, and much the fastest."""
-    return all(
-        not t.is_floating_point()
-        or math.isfinite(t.sum(dtype=torch.float64 if t.dtype in _HALVES else None))
-        or bool(t.isfinite().all())
-        for t in tensors
-    )

@@ -57,9 +57,14 @@ _ACTIVATION = {
 _ROPE = ("*_dinov3*", "*_lingbot")
 _POOL = {"eva_giant_*_clip_*": "cls", "eva_giant_*": "mean", "*_dinov3*": "mean"}
 """pattern -> pooling where the arrays do not tell"""
-_WITHOUT_BIAS = ("*_dinov3", "vit_giant_*_lingbot")
+_WITHOUT_BIAS = (
+    "*_dinov3", "vit_giant_*_lingbot", "vit_medium_patch16_gap_*", "vit_betwixt_patch16_gap_*", "vit_so150m2_*",
+    "vit_base_patch16_224_miil*",
+)  # fmt: skip
 """q, k and v have none"""
-_DINOV3_REGISTERS = 4
+_WITHOUT_LAST_NORM = ("vit_intern300m_*",)
+_REGISTERS = {"*_dinov3*": 4, "*_lingbot": 4, "test_vit2": 1}
+"""pattern -> registers where the name does not say it"""
 _REFUSED = {
     "eva02_*": "rotary positions in pixels",
     "*_rope_*": "rotary positions in pixels",
@@ -71,6 +76,7 @@ _REFUSED = {
     "*_xp_*": "attention and MLP side by side",
     "*_18x2_*": "attention and MLP side by side",
     "vit_pwee_*": "attention and MLP side by side",
+    "vit_*_rpn_*": "norms behind attention and MLP",
     "vit_d*wee_*": "differential attention",
     "vit_dlittle_*": "differential attention",
     "vit_*_r_s16_*": "a stem of another kind",
@@ -99,6 +105,7 @@ class Architecture:
     rope: bool = False
     """rotary positions and a class token, as in DINOv3"""
     qkv_bias: bool = True
+    final_norm: bool = True
     refused: str = ""
     """what a model of that name has and ours has not"""
 
@@ -108,7 +115,6 @@ def architecture(name: str) -> Architecture:
     name = name.partition(".")[0]
     if not _first(dict.fromkeys(_KNOWN, True) | _REFUSED, name):
         return Architecture("")
-    rope = any(fnmatch.fnmatchcase(name, pattern) for pattern in _ROPE)
     registers = re.search(r"_reg(\d+)_", name)
     return Architecture(
         name,
@@ -116,11 +122,16 @@ def architecture(name: str) -> Architecture:
         norm_eps=_first(_EPSILON, name) or 1e-6,
         activation=_first(_ACTIVATION, name) or "gelu",
         pool=_first(_POOL, name),
-        num_registers=int(registers[1]) if registers else _DINOV3_REGISTERS * rope,
-        rope=rope,
-        qkv_bias=not any(fnmatch.fnmatchcase(name, pattern) for pattern in _WITHOUT_BIAS),
+        num_registers=int(registers[1]) if registers else _first(_REGISTERS, name) or 0,
+        rope=_fits(name, _ROPE),
+        qkv_bias=not _fits(name, _WITHOUT_BIAS),
+        final_norm=not _fits(name, _WITHOUT_LAST_NORM),
         refused=_first(_REFUSED, name) or "",
     )
+
+
+def _fits(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _first(rules: dict[str, Any], name: str) -> Any:

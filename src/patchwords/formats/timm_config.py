@@ -16,7 +16,6 @@ from .format import numbers
 
 OURS = "patchwords"
 """entry of config.json that timm does not look at: settings it has no word for, so that reading back is exact"""
-IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 POOLS = {"token": "cls", "avg": "mean", "map": "map", "": "none"}
 HYBRIDS = {(2, 2, 2, 2): "small_r26_s32", (3, 4, 9): "base_r50_s16", (3, 4, 6, 3): "large_r50_s32"}
 """units per stage -> timm's models with that stem"""

@@ -8,10 +8,10 @@ from typing import Any
 from ..architecture import ViTConfig
 from ..errors import CheckpointError
 from ..models.zoo import SHAPES
-from .format import Description, Facts, Source
+from .format import IMAGENET, OPENAI, Description, Facts, Source
 from .tensors import Tensors
 from .timm_architectures import Architecture, architecture
-from .timm_config import IMAGENET, OURS, POOLS, Convention, classes_of, family, input_size, preprocess_of
+from .timm_config import OURS, POOLS, Convention, classes_of, family, input_size, preprocess_of
 from .timm_shapes import (
     Changes,
     computed_positions,
@@ -23,8 +23,7 @@ from .timm_shapes import (
 
 _AUGREG = Convention({"mean": (0.5,) * 3, "std": (0.5,) * 3, "crop_fraction": 0.9}, "that of timm's first ViTs")
 _IMAGENET = Convention(IMAGENET | {"crop_fraction": 0.9}, "that of DeiT, DINO and MAE in timm")
-_CLIP_MEAN, _CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-_CLIP = Convention({"mean": _CLIP_MEAN, "std": _CLIP_STD, "crop_fraction": 1.0}, "that of CLIP")
+_CLIP = Convention(OPENAI | {"crop_fraction": 1.0}, "that of CLIP")
 _ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_tanh", "quick_gelu": "quick_gelu", "quickgelu": "quick_gelu"}
 _NORMS = ("layernorm", "layernormfp32")
 """norm_layer by name: its epsilon is that of timm's class, whatever the architecture"""
@@ -50,6 +49,10 @@ def describe(source: Source, facts: Facts) -> Description:
     _require_ours(named, arguments, facts.where)
     ours = mapping(mapping(config, OURS), "model")
     said = told_by_shapes(tensors)
+    gated = said.get("activation") == "swiglu" and said["qkv_bias"] == "qv" and "pos_embed" in tensors
+    if gated and not (named.name or "position" in facts):
+        fix = "Give --model.position learned if its positions are the table's alone"
+        raise CheckpointError("could be EVA-02, with rotary positions in pixels", where=facts.where, fix=fix)
     if named.name:
         said |= _expected(said, config, arguments, named)
     else:
@@ -115,7 +118,7 @@ def _expected(said: Changes, config: Mapping[str, Any], arguments: Mapping[str, 
     found["proj_bias"] = found["mlp_bias"] = arguments.get("proj_bias", True)
     if said["qkv_bias"] == "none" and arguments.get("qkv_bias", named.qkv_bias):
         found["qkv_bias"] = "qkv"
-    if not (said["final_norm"] or said["fc_norm"]) and arguments.get("final_norm", True):
+    if not (said["final_norm"] or said["fc_norm"]) and arguments.get("final_norm", named.final_norm):
         found["final_norm"] = True
     registers = arguments.get("reg_tokens", arguments.get("num_reg_tokens", named.num_registers))
     found["num_registers"] = int(registers)
@@ -181,7 +184,8 @@ def _positions(
         return relative_positions(tensors, said, facts, size)
     if "pos_embed" in tensors:
         return learned_positions(tensors, said, facts, size, "img_size" in arguments, arguments.get("no_embed_class"))
-    third = not named.name and bool(said["num_registers"]) and "layer_scale" in said and said["qkv_bias"] != "qkv"
+    third = said["class_token"] and said["num_registers"] and "layer_scale" in said and said["qkv_bias"] != "qkv"
+    third = third and not named.name
     off = arguments.get("pos_embed") in ("", "none") or not arguments.get("use_rot_pos_emb", True)
     kind = said.get("position") or facts.get("position") or ("none" if off else None)
     if kind is None and (named.rope or arguments.get("rope_type") == "dinov3" or third):

@@ -59,11 +59,11 @@ def told_by_shapes(tensors: Tensors) -> Changes:
     """Return all that follows from names and shapes alone: sizes, switches, biases; not heads, grid or pooling.
 
     Raises:
-        KeyError: an array that every such model has is missing.
+        CheckpointError: an array that every such model has is missing.
     """
     shapes = tensors.shapes
-    dim, inputs, *patch = shapes[PATCH]
-    hidden = shapes[f"{_FIRST}mlp.fc2.weight"][1]
+    dim, inputs, *patch = tensors.shape_of(PATCH, 4)
+    hidden = tensors.shape_of(f"{_FIRST}mlp.fc2.weight", 2)[1]
     packed = f"{_FIRST}mlp.fc1.weight" in shapes and shapes[f"{_FIRST}mlp.fc1.weight"][0] == 2 * hidden
     classes = shapes["head.weight"][0] if "head.weight" in shapes else 0
     said: Changes = {
@@ -125,22 +125,31 @@ def cell_of(said: Mapping[str, Any]) -> Size:
     return said["patch_size"][0] * stride, said["patch_size"][1] * stride
 
 
-def placed_tokens(tensors: Tensors, said: Mapping[str, Any], size: Size | None, unplaced: bool | None) -> int:
+def placed_tokens(
+    tensors: Tensors, said: Mapping[str, Any], facts: Facts, size: Size | None, unplaced: bool | None
+) -> int:
     """Return how many rows of `pos_embed` belong to tokens before the patches: none, class token, registers too.
 
     Args:
         size: pixels (rows, columns) of a picture, when something says so.
         unplaced: whether the file says that those tokens have no rows; None: it does not say.
+
+    Raises:
+        CheckpointError: it is a square grid with as many, or with others that of the picture that the user wishes.
     """
     rows, cell = tensors.shapes["pos_embed"][1], cell_of(said)
     named, registers = said["class_token"] + said["distillation_token"], said["num_registers"]
     choices = [0, named + registers, named] if registers else [named, 0]
     if unplaced is not None:
         choices = [0] if unplaced else [named + registers, named]
-    count = (size[0] // cell[0]) * (size[1] // cell[1]) if size else 0
-    fitting = [choice for choice in choices if rows - choice == count]
+    fitting, wished = (
+        [n for n in choices if each and rows - n == (each[0] // cell[0]) * (each[1] // cell[1])]
+        for each in (size, facts.get("image_size"))
+    )
     squares = [choice for choice in choices if rows > choice and math.isqrt(rows - choice) ** 2 == rows - choice]
-    return [*fitting, *squares, *choices][0]
+    if wished and squares and not fitting and squares[0] != wished[0]:
+        raise facts.two_grids(rows)
+    return [*fitting, *squares, *wished, *choices][0]
 
 
 def learned_positions(
@@ -158,10 +167,10 @@ def learned_positions(
     cell = cell_of(said)
     if "grid" in facts:
         size, fixed = (facts["grid"][0] * cell[0], facts["grid"][1] * cell[1]), True
-    placed = placed_tokens(tensors, said, size or facts.get("image_size"), unplaced)
+    placed = placed_tokens(tensors, said, facts, size, unplaced)
     count = tensors.shapes["pos_embed"][1] - placed
     if size is not None:
-        size = size[0] // cell[0] * cell[0], size[1] // cell[1] * cell[1]
+        size = facts.whole(size, cell)
         if not fixed and (size[0] // cell[0]) * (size[1] // cell[1]) != count:
             size = None
     tokens = said["class_token"] or said["distillation_token"] or said["num_registers"]

@@ -12,15 +12,14 @@ from typing import Any
 
 from ..architecture import Size, ViTConfig
 from ..preprocess import Preprocess
-from .format import Description, Facts, Format, Source, beyond, numbered, numbers
+from .format import IMAGENET, Description, Facts, Format, Source, absent_biases, beyond, numbered, numbers
 from .layout import Pair, pair
-from .tensors import Shape, Tensors
+from .tensors import Tensors
 
-IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 _BLOCKS = "encoder.layers.encoder_layer_"
 _TABLE = "encoder.pos_embedding"
-_WRAPPED = re.compile(r"(?:(?:module|_orig_mod|model|net|backbone)\.)+")
-"""in front of the names: of DataParallel, torch.compile, Lightning"""
+_WRAPPED = re.compile(r"(?:\w+\.)*")
+"""in front of the names: of DataParallel, torch.compile, Lightning, of a module that holds the model"""
 _OTHER_HEAD = re.compile(r"heads(?:\.head)?(?:\.\d+)?\.(weight|bias)")
 """a Linear, or a Sequential with one, in place of `heads` or of `heads.head`: how people give it other classes"""
 _LEGACY = (("mlp.linear_1.", "mlp.0."), ("mlp.linear_2.", "mlp.3."))
@@ -30,16 +29,20 @@ _HUGE = 1280
 
 
 def recognises(source: Source) -> bool:
-    """Return whether the names are torchvision's."""
-    names = {_WRAPPED.sub("", name, count=1) for name in source.tensors if "conv_proj" in name or _TABLE in name}
-    return _TABLE in names and any(name.startswith("conv_proj.") for name in names)
+    """Return whether the names are torchvision's, with any prefix."""
+    return _prefix(source.tensors) is not None
+
+
+def _prefix(tensors: Tensors) -> str | None:
+    """Return what stands before the names, "" for nothing; None: they are not torchvision's."""
+    found = sorted((name.removesuffix(_TABLE) for name in tensors if name.endswith(_TABLE)), key=len)
+    stems = {name.partition("conv_proj.")[0] for name in tensors if "conv_proj." in name}
+    return next((each for each in found if each in stems and _WRAPPED.fullmatch(each)), None)
 
 
 def canonical(source: Source) -> Source:
     """Return the arrays without wrappers, older names changed to newer ones, the classifier at its usual place."""
-    tensors = source.tensors
-    prefixes = {name.removesuffix(_TABLE) for name in tensors if name.endswith(_TABLE)}
-    prefix = min((each for each in prefixes if not each or _WRAPPED.fullmatch(each)), key=len, default="")
+    tensors, prefix = source.tensors, _prefix(source.tensors)
     tensors = tensors.stripped(prefix) if prefix else tensors
     heads = {name.rpartition(".")[0] for name in tensors if _OTHER_HEAD.fullmatch(name)}
 
@@ -63,22 +66,22 @@ def describe(source: Source, facts: Facts) -> Description:
     tensors = source.tensors
     if "conv_proj.weight" not in tensors:
         raise tensors.fault("has no conv_proj.weight; a stem of convolutions with batch norm is not read")
-    dim, channels, *patch = _shape(tensors, "conv_proj.weight", 4)
+    dim, channels, *patch = tensors.shape_of("conv_proj.weight", 4)
     if patch[0] != patch[1]:
         raise tensors.fault(f"has patches of {patch[0]}x{patch[1]}, the library's are square")
-    classes = _shape(tensors, "heads.head.weight", 2)[0] if "heads.head.weight" in tensors else 0
-    hidden = _shape(tensors, "heads.pre_logits.weight", 2)[0] if "heads.pre_logits.weight" in tensors else 0
+    classes = tensors.shape_of("heads.head.weight", 2)[0] if "heads.head.weight" in tensors else 0
+    hidden = tensors.shape_of("heads.pre_logits.weight", 2)[0] if "heads.pre_logits.weight" in tensors else 0
     depth = numbered(tensors, _BLOCKS)
     biases = _absent_biases(tensors, depth, classes)
     config = facts.config(
-        image_size=facts.image_size(_shape(tensors, _TABLE, 3)[1] - 1, (patch[0], patch[1])),
+        image_size=facts.image_size(tensors.shape_of(_TABLE, 3)[1] - 1, (patch[0], patch[1])),
         patch_size=(patch[0], patch[1]),
         in_channels=channels,
         num_classes=classes,
         dim=dim,
         depth=depth,
         num_heads=_num_heads(facts, dim),
-        mlp_dim=_shape(tensors, f"{_BLOCKS}0.mlp.0.weight", 2)[0] if depth else 4 * dim,
+        mlp_dim=tensors.shape_of(f"{_BLOCKS}0.mlp.0.weight", 2)[0] if depth else 4 * dim,
         pre_logits=hidden,
         position_resize="torchvision",
         **biases,
@@ -90,14 +93,6 @@ def describe(source: Source, facts: Facts) -> Description:
     return Description(config, preprocess, numbers(classes), assumed)
 
 
-def _shape(tensors: Tensors, name: str, axes: int) -> Shape:
-    if name not in tensors:
-        raise tensors.fault(f"lacks {name}")
-    if len(tensors.shapes[name]) != axes:
-        raise tensors.fault(f"{tensors.origin[name]} has the shape {tensors.shapes[name]}, not {axes} axes")
-    return tensors.shapes[name]
-
-
 def _num_heads(facts: Facts, dim: int) -> int:
     """Return the number of heads; no file of these says it."""
     if dim != _HUGE:
@@ -107,22 +102,14 @@ def _num_heads(facts: Facts, dim: int) -> int:
 
 def _absent_biases(tensors: Tensors, depth: int, classes: int) -> dict[str, Any]:
     """Return the switches of the biases of which the file has not one."""
-
-    def has(*ends: str) -> bool:
-        return any(name.startswith(_BLOCKS) and name.endswith(ends) for name in tensors)
-
-    found: dict[str, Any] = {}
-    if depth and not has("self_attention.in_proj_bias"):
-        found["qkv_bias"] = "none"
-    if depth and not has("self_attention.out_proj.bias"):
-        found["proj_bias"] = False
-    if depth and not has("mlp.0.bias", "mlp.3.bias"):
-        found["mlp_bias"] = False
-    if "conv_proj.bias" not in tensors:
-        found["patch_bias"] = False
-    if classes and "heads.head.bias" not in tensors:
-        found["head_bias"] = False
-    return found
+    block, patterns = f"{_BLOCKS}*.", {"patch_bias": ["conv_proj.bias"]}
+    if depth:
+        patterns["qkv_bias"] = [f"{block}self_attention.in_proj_bias"]
+        patterns["proj_bias"] = [f"{block}self_attention.out_proj.bias"]
+        patterns["mlp_bias"] = [f"{block}mlp.0.bias", f"{block}mlp.3.bias"]
+    if classes:
+        patterns["head_bias"] = ["heads.head.bias"]
+    return absent_biases(tensors, patterns)
 
 
 def _preprocess(size: Size, channels: int, dim: int, patch: Size) -> tuple[Preprocess, str]:

@@ -30,7 +30,6 @@ from .transformers_files import family_for, files, refuses, written_names
 from .transformers_pairs import POSITIONS, joined_parts, split
 
 _PATCHES = tuple(f"{family.patch}.weight" for family in (VIT, DINOV3, SIGLIP))
-_WRAPPERS = ("module.", "_orig_mod.", "model.")
 _NESTED = ("siglip", "clip")
 """model types whose config.json holds that of the vision tower under vision_config"""
 _IDLE = {
@@ -51,8 +50,8 @@ def recognises(source: Source) -> bool:
 def canonical(source: Source) -> Source:
     """Return the source with the names of version 4 without prefixes, and the config of the vision tower alone."""
     family, tensors = family_of(source), source.tensors
-    for wrapper in (each for each in _WRAPPERS if all(name.startswith(each) for name in tensors)):
-        tensors = tensors.stripped(wrapper)
+    while len(shared := {name.partition(".")[0] for name in tensors if "." in name}) == 1:  # module., model., net.
+        tensors = tensors.stripped(f"{shared.pop()}.")
     found = [name for name in tensors if f".{name}".endswith(f".{family.patch}.weight")]
     if len(found) != 1:
         raise tensors.fault(f"has {len(found)} patch matrices, {family.patch}.weight")

@@ -12,20 +12,19 @@ from torch import Tensor
 from ..architecture import Size, ViTConfig
 from ..errors import CheckpointError
 from ..preprocess import Preprocess
-from .format import Description, Facts, Source, numbered, numbers
+from .format import MOST_BLOCKS, Description, Facts, Source, numbered, numbers
 from .transformers_families import BEIT, CLIP, DEIT, DINOV2, DINOV3, MAE, REGISTERS, SIGLIP, VIT, Family, family_of
 from .transformers_files import ACTIVATIONS, MARKS
 from .transformers_pairs import POSITIONS, WEIGHTS_IN
 
 _HEADS = ("cls_classifier.weight", "classifier.weight", "visual_projection.weight")
 _TABLE = "relative_position_bias_table"
-_MOST_BLOCKS = 1000
 
 
 def describe(source: Source, facts: Facts) -> Description:
     """Return the model: sizes from shapes, what shapes do not say from the config or the library's defaults."""
     family, shapes, said = family_of(source), source.tensors.shapes, source.config
-    dim, channels, *patch = shapes[f"{family.patch}.weight"]
+    dim, channels, *patch = source.tensors.shape_of(f"{family.patch}.weight", 4)
     rows, columns = patch
     if min(dim, channels, rows, columns) < 1:
         raise source.tensors.fault(f"has patches of shape {shapes[f'{family.patch}.weight']}")
@@ -83,7 +82,7 @@ def _pair(size: Any) -> Size:
 
 def _depth(source: Source, family: Family) -> int:
     found, said = numbered(source.tensors, family.blocks), source.config.get("num_hidden_layers")
-    if said is not None and not (isinstance(said, int) and found <= said < _MOST_BLOCKS):
+    if said is not None and not (isinstance(said, int) and found <= said < MOST_BLOCKS):
         _require_agreement(source, "num_hidden_layers", found)
     return found if said is None else said
 
@@ -108,14 +107,15 @@ def _mlp(source: Source, facts: Facts, family: Family) -> dict[str, Any]:
         if family is DINOV3 and said.get("hidden_act", "silu") not in ("silu", "swish"):
             raise CheckpointError(f"gates its MLP with {said['hidden_act']}, not silu", where=facts.where)
         stacked = shapes.get(signs[0])
-        return {"activation": "swiglu", "mlp_dim": stacked[0] // 2 if stacked else shapes[signs[1]][0]}
+        hidden = stacked[0] // 2 if stacked else source.tensors.shape_of(signs[1], 2)[0]
+        return {"activation": "swiglu", "mlp_dim": hidden}
     name = facts.get("activation") or ACTIVATIONS.get(said.get("hidden_act", family.activation))
     if name is None:
         allowed = ", ".join(sorted(set(ACTIVATIONS)))
         raise CheckpointError(f"has hidden_act {said['hidden_act']!r}", where=facts.where, fix=f"Allowed: {allowed}")
     if "hidden_act" not in said:
         facts.take("activation", None, name, _ground(said))
-    return {"activation": name, "mlp_dim": shapes[f"{first}{family.block['mlp.fc1']}.weight"][0]}
+    return {"activation": name, "mlp_dim": source.tensors.shape_of(f"{first}{family.block['mlp.fc1']}.weight", 2)[0]}
 
 
 def _biases(source: Source, family: Family) -> dict[str, Any]:
@@ -170,11 +170,14 @@ def _tokens(source: Source, facts: Facts, family: Family, num_classes: int) -> d
     if family is DEIT:
         distilled = "classifier.weight" not in tensors
         found |= {"distillation_token": distilled, "num_registers": 0 if distilled else 1}
+        if distilled and not num_classes and "Teacher" in str(said.get("architectures")):
+            about = "the class token (without classes transformers answers its mean with the distillation token)"
+            facts.assumed["features"] = about
     if family in (DINOV2, REGISTERS, DINOV3):
         found["layer_scale"] = float(said.get("layerscale_value") or 1.0)
         found["pool"] = _dinov2_pool(source) if classifier and family is not DINOV3 else "cls"
     if family in (REGISTERS, DINOV3):
-        found["num_registers"] = tensors.shapes["embeddings.register_tokens"][1]
+        found["num_registers"] = tensors.shape_of("embeddings.register_tokens", 3)[1]
         _require_agreement(source, "num_register_tokens", found["num_registers"])
     if family is DINOV3:
         base = facts.take("rope_base", _number(source, "rope_theta", 1e9), 100.0, _ground(said))
@@ -188,16 +191,20 @@ def _tokens(source: Source, facts: Facts, family: Family, num_classes: int) -> d
 
 def _beit(source: Source) -> dict[str, Any]:
     said, tensors = source.config, source.tensors
+    said_relative = said.get("use_relative_position_bias") or said.get("use_shared_relative_position_bias")
     relative = any(name.endswith(_TABLE) for name in tensors)
+    none = said and not (relative or said_relative or said.get("use_absolute_position_embeddings"))
     if relative and POSITIONS in tensors:
         raise tensors.fault("has both relative and absolute positions")
     mean = "pooler.layernorm.weight" in tensors
     mean = mean or ("layernorm.weight" not in tensors and bool(said.get("use_mean_pooling", True)))
     scaled = any(name.endswith(".lambda_1") for name in tensors)
     found = {
-        "position": "relative" if relative else "learned",
+        "position": "relative" if relative or said_relative else "learned",
         "layer_scale": (float(said.get("layer_scale_init_value") or 0.1)) if scaled else 0.0,
     }
+    if none and POSITIONS not in tensors:
+        found["position"] = "none"
     return found | ({"pool": "mean", "fc_norm": True, "final_norm": False} if mean else {})
 
 
@@ -248,10 +255,7 @@ def _image_size(source: Source, facts: Facts, family: Family, settings: Mapping[
     shapes, cell = source.tensors.shapes, settings["patch_size"]
     said = None if source.config.get("image_size") is None else _pair(source.config["image_size"])
     if said is not None:
-        whole = said[0] // cell[0] * cell[0], said[1] // cell[1] * cell[1]
-        if whole != said:
-            facts.assumed["image_size"] = f"{whole[0]}x{whole[1]} (patches of {cell[0]}x{cell[1]} leave out the rest)"
-        said = whole
+        said = facts.whole(said, cell)
     if settings.get("position", "learned") == "learned":
         parts = [shapes[name][-2] for name in (family.positions, f"{POSITIONS}#0", f"{POSITIONS}#2") if name in shapes]
         prefixes = settings.get("class_token", True) + settings.get("distillation_token", False)

@@ -13,11 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import CheckpointError, nearest
-from .format import Source
+from .format import IMAGENET, OPENAI, Source
 
 HALF = {"mean": 0.5, "std": 0.5}
-IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-OPENAI = {"mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130258, 0.27577711)}
 SQUASH = {"resize": "squash", "interpolation": "bilinear"}
 CROP = {"resize": "crop", "crop_fraction": 224 / 256, "interpolation": "bicubic"}
 

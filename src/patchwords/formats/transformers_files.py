@@ -138,7 +138,7 @@ def _limits(config: ViTConfig, family: Family) -> list[str]:
     if family is BEIT:
         pooled = (pool, config.fc_norm, config.final_norm)
         wrong[f"pool={pool}"] = pooled not in (("mean", True, False), ("cls", False, True))
-        wrong[f"position={config.position}"] = config.position not in ("relative", "learned")
+        wrong[f"position={config.position}"] = config.position not in ("relative", "learned", "none")
     return [what for what, is_wrong in wrong.items() if is_wrong]
 
 
@@ -163,6 +163,8 @@ def _mlp_ratio(config: ViTConfig) -> int | None:
 
 def files(loaded: LoadedModel, out: Path) -> Mapping[str, Any]:
     """Return config.json and preprocessor_config.json."""
+    if loaded.preprocess.channels not in (1, 3):  # no picture file has so many, and no image processor
+        return {"config.json": described(loaded)}
     pixels = loaded.preprocess.to_json()
     if loaded.preprocess.resize == "crop":
         pixels["image_processor_type"] = "BitImageProcessor"  # that of ViT only squashes
@@ -229,8 +231,8 @@ def _of_family(config: ViTConfig, family: Family) -> dict[str, Any]:
             "use_gated_mlp": config.activation == "swiglu",
         }
     if family is BEIT:
-        relative = config.position == "relative"
-        values |= {"use_relative_position_bias": relative, "use_absolute_position_embeddings": not relative}
+        kinds = {"relative": "use_relative_position_bias", "learned": "use_absolute_position_embeddings"}
+        values |= {name: config.position == kind for kind, name in kinds.items()}
         values |= {"layer_scale_init_value": config.layer_scale, "use_mean_pooling": config.pool == "mean"}
     if family is SIGLIP:
         values["vision_use_head"] = config.pool == "map"

@@ -66,8 +66,8 @@ def _steps(
     """Return the work as functions of a progress: all gradient methods together, then one method each."""
     steps: list[Callable[[Progress | None], Sequence[Attribution]]] = []
     if together := [name for name in wanted if name in GRADIENT_METHODS]:
-        given = options.get("gradients", {})
-        steps.append(lambda progress: attribute_by_gradient(question, together, progress=progress, **given))
+        chosen = options.get("gradients", {})
+        steps.append(lambda progress: attribute_by_gradient(question, together, progress=progress, **chosen))
     for name, function in (("integrated_gradients", integrate_gradients), ("occlusion", occlude)):
         if name in wanted:
             given = options.get(name, {})

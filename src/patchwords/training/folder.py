@@ -23,6 +23,7 @@ from ..overrides import from_dict, to_dict, to_yaml
 
 CONFIG, DATA, ENVIRONMENT, METRICS, EVALUATION = "config.yaml", "data.json", "env.json", "metrics.jsonl", "eval.json"
 REJECTED = "rejected.jsonl"
+REPORT = "report.html"
 START = "start"
 """folder with the model that a run starts from when it goes on from another: it then needs nothing outside itself"""
 LADDER, STAGES = "ladder.json", "stages"
@@ -35,6 +36,9 @@ WITHOUT_EFFECT = {
     "data.memory_limit_mb",
     "train.save_seconds",
     "train.tensorboard",
+    "train.watch_epochs",
+    "train.watch_pictures",
+    "train.report",
     "train.device",
     "transfer.checkpoint",
 }

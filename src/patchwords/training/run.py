@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +25,7 @@ from .signals import StopSignals
 from .start import Start
 from .step import StepResult, train_step
 from .track import Tracker
+from .watch import Watch, passed, require_drawing, write_report
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,19 @@ def train(request: Request, out: str | Path, start: Start | None = None) -> Trai
         Stopped: a signal came; everything is saved, and the same call goes on.
     """
     check(request, transfer=start is not None)
-    with locked(Path(out)) as run_folder, StopSignals() as signals:
-        with signals.stopping_at_once(str(out)):
-            job = set_up(request, run_folder, start)
-        try:
-            train_steps(job, signals)
-            return finish(job)
-        finally:
-            job.close()
+    with locked(Path(out)) as run_folder:
+        with StopSignals() as signals:
+            with signals.stopping_at_once(str(out)):
+                job = set_up(request, run_folder, start)
+            try:
+                require_drawing(job.run.train.report)
+                train_steps(job, signals)
+                result = finish(job)
+            finally:
+                job.close()
+        if job.run.train.report:  # everything is saved: a signal may stop it as any other command
+            write_report(run_folder)
+        return result
 
 
 def train_steps(job: Job, signals: StopSignals) -> None:
@@ -74,6 +79,7 @@ def train_steps(job: Job, signals: StopSignals) -> None:
     progress = Progress("step", state.steps, start=state.step)
     saved_at = time.monotonic()
     try:
+        watch = Watch(job)
         for batch in job.loader.batches(state.step, state.steps):
             result = train_step(state, job.shards(batch), partial(job.names, batch))
             if state.step % run.train.log_steps == 0 or state.step == state.steps:
@@ -81,6 +87,7 @@ def train_steps(job: Job, signals: StopSignals) -> None:
             progress.update(state.step, describe(job, result))
             if measured_after(job, state.step):
                 progress.note(measure_validation(job, log, tracker))
+            watch.after(state.step)
             overdue = time.monotonic() - saved_at >= run.train.save_seconds
             if overdue or signals.requested or state.step == state.steps:
                 save(job, log)
@@ -124,8 +131,7 @@ def measured_after(job: Job, step: int) -> bool:
     every = job.run.train.eval_epochs
     if not job.has("val") or not every or step == job.state.steps:
         return False
-    per_epoch = job.loader_steps_per_epoch
-    return math.floor(step / (per_epoch * every)) > math.floor((step - 1) / (per_epoch * every))
+    return passed(step, job.loader_steps_per_epoch, every)
 
 
 def measure_validation(job: Job, log: MetricsLog, tracker: Tracker) -> str:

@@ -185,7 +185,9 @@ def held_back(manifest: Manifest, draw: int) -> Manifest:
 def next_rung(ladder: Ladder, request: TuneRequest, out: Path, source: Source, manifest: Manifest) -> Ladder:
     """Return the ladder after one more way was tried, or after the choice."""
     way = RUNGS[len(ladder.rungs)]
-    asked = dataclasses.replace(request, tune=way)
+    unseen = {"train.report", "train.watch_epochs"} if ladder.draws else {"train.report"}
+    settings = {name: text for name, text in request.settings.items() if name not in unseen}
+    asked = dataclasses.replace(request, tune=way, settings=settings)
     found = []
     for draw in range(max(1, ladder.draws)):
         pictures = held_back(manifest, draw) if ladder.draws else manifest

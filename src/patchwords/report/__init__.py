@@ -1,0 +1,1 @@
+"""Reports: every exhibit of `inspect` for one model, measured, drawn, told in words, and put on one page."""
