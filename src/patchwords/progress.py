@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
+
+from .errors import printable
 
 
 def duration(seconds: float) -> str:
@@ -77,3 +80,22 @@ def _live_bar(label: str, total: int, start: int) -> tuple[Any, Any]:
     task = bar.add_task(label, total=total, completed=start, text="")
     bar.start()
     return bar, task
+
+
+def show_progress(label: str) -> Callable[[int, int], None]:
+    """Return a callback (done, total) that shows how far a long piece of work is."""
+    shown: list[Progress] = []
+
+    def update(done: int, total: int) -> None:
+        if not shown:
+            shown.append(Progress(label, total))
+        shown[0].update(done)
+        if done >= total:
+            shown[0].close()
+
+    return update
+
+
+def say(line: str) -> None:
+    """Print a line about the work on standard error."""
+    print(printable(line), file=sys.stderr, flush=True)

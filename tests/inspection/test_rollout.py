@@ -1,18 +1,15 @@
-"""Rollout is the product of the layers, row by row a mixture of tokens, and finds the patch that matters."""
+"""Rollout is the product of the layers, row by row a mixture of tokens; test_attribution asks what it finds."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from patchwords.config import ViTConfig
 from patchwords.errors import ConfigError
 from patchwords.inspection.attention import attention_weights
 from patchwords.inspection.rollout import attention_rollout, mixture
-from patchwords.models import build
 
 from ..models.families import FAMILIES, alive, pictures
 from .given import one_layer, random_attention
@@ -125,54 +122,3 @@ def test_what_cannot_be_rolled_out_is_told(options: dict, said: str) -> None:
     model = alive(ViTConfig(**TINY))
     with pytest.raises(ConfigError, match=said):
         attention_rollout(model, pictures(model.config), **options)
-
-
-CLASSES = 12
-
-
-def marked(count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return noise with a pattern in one of its 36 patches, the class (which pattern), and which patch it is."""
-    generator = torch.Generator().manual_seed(seed)
-    images = torch.randn(count, 1, 24, 24, generator=generator) * 0.3
-    labels = torch.randint(CLASSES, (count,), generator=generator)
-    places = torch.randint(36, (count,), generator=generator)
-    signs = torch.tensor([[1, 1, 1, 1], [1, 1, -1, -1], [1, -1, -1, 1], [1, -1, 1, -1]]).float()
-    patterns = torch.einsum("ir,jc->ijrc", signs, signs).reshape(16, 4, 4)[1:]  # Walsh functions but the constant
-    for image, label, place in zip(images, labels, places, strict=True):
-        patch(image, place)[:] += 1.5 * patterns[label]
-    return images, labels, places
-
-
-def patch(image: Tensor, place: Tensor) -> Tensor:
-    row, column = divmod(int(place), 6)
-    return image[0, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
-
-
-def taught() -> nn.Module:
-    """Return a model that has learned to name the pattern, wherever it is."""
-    torch.manual_seed(0)
-    sizes = {"image_size": (24, 24), "patch_size": (4, 4), "in_channels": 1, "dim": 32, "depth": 2, "num_heads": 2}
-    model = build(ViTConfig(**sizes, mlp_dim=64, num_classes=CLASSES))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    for step in range(150):
-        images, labels, _ = marked(64, 1 + step)
-        loss = F.cross_entropy(model(images), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return model.eval()
-
-
-def test_rollout_finds_the_one_patch_that_says_the_class() -> None:
-    model = taught()
-    images, labels, places = marked(100, 0)
-    with torch.no_grad():
-        right = model(images).argmax(1) == labels
-    assert right.float().mean() > 0.95
-    maps = attention_rollout(model, images).maps[-1].reshape(100, 36)
-    assert maps[np.arange(100), places].mean() > 5 / 37  # 37 tokens
-    for image, place in zip(images, maps.argmax(1), strict=True):
-        patch(image, place)[:] = 0
-    with torch.no_grad():
-        flipped = model(images).argmax(1) != labels
-    assert flipped[right].float().mean() > 0.8

@@ -8,12 +8,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import patchwords as pw
 from patchwords.architecture import POSITION_RESIZES, POSITIONS, ViTConfig
 from patchwords.errors import ConfigError
 from patchwords.models import build, create_model, position
 
+from ..formats import goldens
 from .families import alive, pictures
-from .test_golden import GOLDEN, close, google_weights, tensors, tiny
 
 BASE = ViTConfig(image_size=(8, 12), patch_size=(4, 4), dim=16, depth=2, num_heads=2, mlp_dim=24, num_classes=5)
 GRID = (3, 4)
@@ -163,20 +164,16 @@ def test_the_rules_of_torch_by_direct_calls():
         assert torch.equal(position.resample(table, (7, 3), rule), expected)
 
 
-@pytest.mark.parametrize(("name", "changes"), [("vit_token", {}), ("vit_gap", {"pool": "mean", "class_token": False})])
-def test_the_papers_code_at_another_size(name, changes):
-    files, seen = np.load(GOLDEN / "google" / name / "weights.npz"), np.load(GOLDEN / "google" / name / "io.npz")
-    weights = tensors({key: np.ascontiguousarray(array) for key, array in google_weights(files).items()})
-    images = torch.from_numpy(seen["resized_images_nhwc"]).permute(0, 3, 1, 2)
-    model = tiny(activation="gelu_tanh", position_resize="google", **changes)
-    model.load_state_dict(weights)
+@pytest.mark.parametrize("name", ["google/vit_token", "google/vit_gap"])
+def test_the_papers_code_at_another_size(name):
+    seen, path = goldens.seen(name), goldens.path(name)
+    model, other = pw.load(path).model, pw.load(path, position_resize="timm").model
+    images = torch.from_numpy(seen["resized_images"])
     grid = images.shape[2] // 8, images.shape[3] // 8
-    rows = position.position_rows(model.pos_embed, model.config, grid, images.new_zeros(1))
-    other = tiny(activation="gelu_tanh", **changes)
-    other.load_state_dict(weights)
     with torch.no_grad():
-        close(rows, seen["resized_pos_embedding"])
-        close(model(images), seen["resized_logits"])
+        rows = position.position_rows(model.pos_embed, model.config, grid, images.new_zeros(1))
+        goldens.close(rows, seen["resized_pos_embedding"])
+        goldens.close(model(images), seen["resized_logits"])
         assert (other(images) - model(images)).abs().max() > 1e-3  # another library's rule is not near
 
 

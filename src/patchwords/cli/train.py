@@ -38,13 +38,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset", metavar="NAME", default="", help="settings of a paper; see `patchwords models --presets`"
     )
+    add_run_options(parser)
+    add_common(parser)
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add the settings of a run that have a short option of their own."""
     parser.add_argument("--augment", metavar="LEVEL", default="", help="none, light, medium, strong (AugReg)")
     parser.add_argument("--epochs", metavar="N", default="", help="how often each picture is seen")
     parser.add_argument("--seed", metavar="S", default="", help="another seed is another run")
     parser.add_argument("--precision", metavar="P", default="", help="auto, fp32, bf16")
     parser.add_argument("--device", metavar="D", default="", help="auto, cpu, cuda, mps")
     parser.add_argument("--strict", action="store_true", help="stop when any picture cannot be used")
-    add_common(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import printable
 from . import add_common, print_json
 from .checkpoint import add_checkpoint, checkpoint_options
-from .train import print_evaluations, settings_of
+from .train import add_run_options, print_evaluations, settings_of
 
 TAKES_SETTINGS = True
 FILE = ("grid", "part", "new", "unused")
@@ -42,12 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset", metavar="NAME", default="", help="paper_finetune_*; see `patchwords models --presets`"
     )
-    parser.add_argument("--augment", metavar="LEVEL", default="", help="none, light, medium, strong (AugReg)")
-    parser.add_argument("--epochs", metavar="N", default="", help="how often each picture is seen")
-    parser.add_argument("--seed", metavar="S", default="", help="another seed is another run")
-    parser.add_argument("--precision", metavar="P", default="", help="auto, fp32, bf16")
-    parser.add_argument("--device", metavar="D", default="", help="auto, cpu, cuda, mps")
-    parser.add_argument("--strict", action="store_true", help="stop when any picture cannot be used")
+    add_run_options(parser)
     add_common(parser)
 
 

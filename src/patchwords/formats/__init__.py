@@ -10,6 +10,7 @@ from typing import Any
 
 from ..architecture import Size
 from ..checkpoint import LoadedModel, model_folder
+from ..errors import ConfigError
 from .adapt import adapt_model
 from .format import Format
 from .read import is_ours, read_foreign, read_own
@@ -47,6 +48,9 @@ def load(
     if not path.exists():
         model_folder(path)  # says that nothing is there, and what is near
     if is_ours(path):
+        if said := [name for name, value in facts.items() if value is not None]:
+            fix = "Leave it out: the folder says everything about its model"
+            raise ConfigError("belongs to the checkpoint", where=f"model.{said[0]}", fix=fix)
         loaded = read_own(path)
     else:
         said = {name: value for name, value in facts.items() if value is not None}

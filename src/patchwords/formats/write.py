@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -171,12 +169,8 @@ def put(out: Path, arrays: Mapping[str, Tensor], beside: Mapping[str, Any], to: 
 def _contents(arrays: Mapping[str, Tensor], suffix: str) -> bytes:
     if suffix == ".safetensors":
         return safetensors.torch.save(dict(arrays), metadata={"format": "pt"})
-    buffer = io.BytesIO()
     if suffix in _PICKLES:  # only where that name was asked for: it is what torchvision itself writes
+        buffer = io.BytesIO()
         torch.save(dict(arrays), buffer)
         return buffer.getvalue()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, array in arrays.items():
-            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array.numpy(), allow_pickle=False)
-    return buffer.getvalue()
+    return files.npz_bytes({name: array.numpy() for name, array in arrays.items()})

@@ -11,7 +11,6 @@ import csv
 import dataclasses
 import io
 import os
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import Any, Protocol
@@ -19,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import printable
-from ..files import write_atomic
+from ..files import npz_bytes, write_atomic
 
 Progress = Callable[[int, int], None]
 """called with (steps done, steps in all) while long work goes on"""
@@ -94,13 +93,7 @@ def write_npz(path: str | os.PathLike[str], result: Result) -> None:
     Raises:
         WriteError, PermissionFault: nothing was changed.
     """
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in arrays(result).items():
-            content = io.BytesIO()
-            np.lib.format.write_array(content, np.asarray(array, order="C"), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue())
-    write_atomic(path, buffer.getvalue())
+    write_atomic(path, npz_bytes(arrays(result)))
 
 
 def write_csv(path: str | os.PathLike[str], result: Result) -> None:

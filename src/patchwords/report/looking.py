@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,8 @@ import torch
 from .. import figures
 from ..architecture import in_range
 from ..checkpoint import LoadedModel
-from ..errors import CheckpointError, PatchwordsError, printable
-from ..progress import Progress
+from ..errors import CheckpointError, PatchwordsError
+from ..progress import Progress, say
 from .exhibits import choose_exhibits
 from .pictures import Sample, named_pictures, numbered, pictures_of_run, read_sample
 from .subject import Gallery, Subject
@@ -168,8 +167,3 @@ class _Shown:
         """End it."""
         if self._bar is not None:
             self._bar.close()
-
-
-def say(line: str) -> None:
-    """Print a line on standard error."""
-    print(printable(line), file=sys.stderr, flush=True)

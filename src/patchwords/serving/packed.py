@@ -9,13 +9,12 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ..files import npz_bytes
 from .plain import json_bytes
 
 _TYPES = ("float16", "float32")
@@ -50,13 +49,7 @@ def pack(answer: Answer) -> list[memoryview]:
 
 def npz(answer: Answer) -> bytes:
     """Return the arrays as .npz, with `meta` as JSON text; numpy.load reads it without pickles."""
-    buffer = io.BytesIO()
-    arrays = answer.arrays | {"meta": np.asarray(json_bytes(answer.meta).decode())}
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in arrays.items():
-            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
-    return buffer.getvalue()
+    return npz_bytes(answer.arrays | {"meta": np.asarray(json_bytes(answer.meta).decode())})
 
 
 def _little(array: np.ndarray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
@@ -21,11 +20,11 @@ from ..data.mixing import Mixer
 from ..data.plan import Plan
 from ..data.sources import Source, open_source
 from ..data.survey import survey
-from ..errors import CheckpointError, ConfigError, printable
+from ..errors import CheckpointError, ConfigError
 from ..models import build
 from ..overrides import from_dict, parse_settings, to_dict
 from ..preprocess import Preprocess
-from ..progress import Progress
+from ..progress import say, show_progress
 from ..randomness import derived_seed
 from . import folder
 from .device import Decision, choose_device, compile_pays, decide
@@ -70,7 +69,7 @@ def build_job(out: Path, run: RunConfig, manifest: Manifest, decision: Decision)
     pictures = Pictures(open_source(run.data.source), manifest)
     pixels = None
     if in_memory(run, manifest):
-        pixels = load_pixels(pictures, preprocess, run.data.workers, progress("reading"))
+        pixels = load_pixels(pictures, preprocess, run.data.workers, show_progress("reading"))
     plan = Plan(run.train.seed, len(manifest.split("train")), run.train.batch_size)
     loader = build_loader(run, pictures, pixels, plan, preprocess, rejected_to(out))
     mixer = Mixer(run.augment, len(manifest.classes), run.train.label_smoothing, run.train.seed)
@@ -167,7 +166,7 @@ def start_run(request: Request, out: Path, start: Start | None) -> Job:
 
 def list_pictures(source: Source, data: DataConfig) -> Manifest:
     """Return the pictures of `source`, each read and decoded once, with all splits."""
-    return make_manifest(source, data, progress("checking"))
+    return make_manifest(source, data, show_progress("checking"))
 
 
 def build_loader(
@@ -260,22 +259,3 @@ def rejected_to(out: Path) -> Callable[[str, str], None]:
             say(f"warning: {path}: {reason}; it is left out")
 
     return note
-
-
-def progress(label: str) -> Callable[[int, int], None]:
-    """Return a callback (done, total) that shows progress of a long reading."""
-    shown: list[Progress] = []
-
-    def update(done: int, total: int) -> None:
-        if not shown:
-            shown.append(Progress(label, total))
-        shown[0].update(done)
-        if done >= total:
-            shown[0].close()
-
-    return update
-
-
-def say(line: str) -> None:
-    """Print a line about the run on standard error."""
-    print(printable(line), file=sys.stderr, flush=True)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +14,9 @@ from ..config import DataConfig
 from ..data.manifest import Manifest, Pictures, make_manifest
 from ..data.sources import Source, open_source
 from ..data.survey import survey
-from ..errors import ConfigError, DataError, nearest, printable
+from ..errors import ConfigError, DataError, nearest
 from ..overrides import parse_settings, with_fields
-from ..progress import Progress
+from ..progress import say, show_progress
 from ..training.folder import DATA, read_config
 from ..training.recipe import choose
 
@@ -110,22 +109,3 @@ def _measured_split(manifest: Manifest, wanted: str) -> str:
     if wanted and wanted not in there:
         raise ConfigError(f"there is no split {wanted!r}", where=manifest.source, fix=nearest(wanted, there))
     return wanted or there[0]
-
-
-def say(line: str) -> None:
-    """Print a line on standard error."""
-    print(printable(line), file=sys.stderr, flush=True)
-
-
-def show_progress(label: str) -> Callable[[int, int], None]:
-    """Return a callback (done, total) that shows how far a long piece of work is."""
-    shown: list[Progress] = []
-
-    def update(done: int, total: int) -> None:
-        if not shown:
-            shown.append(Progress(label, total))
-        shown[0].update(done)
-        if done >= total:
-            shown[0].close()
-
-    return update

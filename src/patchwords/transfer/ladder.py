@@ -18,10 +18,11 @@ from ..data.sources import open_source
 from ..data.splits import make_splits
 from ..data.survey import survey
 from ..errors import CheckpointError, ConfigError
+from ..progress import say
 from ..training.device import choose_device
 from ..training.folder import CONFIG, DATA, LADDER, STAGES, WITHOUT_EFFECT, locked
 from ..training.request import check, resolve
-from ..training.setup import list_pictures, say
+from ..training.setup import list_pictures
 from ..training.signals import StopSignals
 from .tune import Load, Source, TuneRequest, TuneResult, Tuning, tune_fixed
 

@@ -12,10 +12,11 @@ import numpy as np
 from ..checkpoint import LoadedModel
 from ..data.evaluation import eval_batches
 from ..errors import ConfigError, nearest
+from ..progress import say, show_progress
 from .axes import find_axes
 from .cache import FeatureCache
 from .draws import Draws
-from .examples import Examples, open_examples, say, show_progress
+from .examples import Examples, open_examples
 from .features import Extractor, Features, build_extractor, load_features
 from .few_shot import fit_ridge
 from .interval import Accuracy

@@ -19,10 +19,11 @@ from ..errors import ConfigError
 from ..formats.adapt import adapt_model
 from ..metrics import Evaluation
 from ..overrides import parse_settings
+from ..progress import say
 from ..training import Request
 from ..training.folder import START
 from ..training.job import Job
-from ..training.setup import list_pictures, say
+from ..training.setup import list_pictures
 from ..training.start import require_blocks
 from . import recipe
 from .range_check import check_range
