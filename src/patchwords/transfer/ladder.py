@@ -28,6 +28,8 @@ from .tune import Load, Source, TuneRequest, TuneResult, Tuning, tune_fixed
 
 RUNGS = ("probe", "lora", "all")
 """from what moves least to what moves most"""
+IN_DOUBT = ("lora", "all", "probe")
+"""what is kept when pictures held back cannot tell: LoRA moves little enough for few pictures, and enough for many"""
 ENOUGH = 5000
 """pictures to learn from and validate on, from which the validation split says enough"""
 HELD_BACK, ANSWERS, MOST_DRAWS = 0.25, 150, 8
@@ -210,20 +212,24 @@ def next_rung(ladder: Ladder, request: TuneRequest, out: Path, source: Source, m
 
 
 def best_of(rungs: tuple[Rung, ...]) -> Rung:
-    """Return the rung with the smallest loss among those that are as right as any, to one standard error.
+    """Return the rung that is most often right; of those that are not clearly worse, the first of `IN_DOUBT`.
 
-    Few pictures held back tell ways apart by their loss sooner than by their right answers.
+    Losses do not compare: a solved head is sure of itself, one that was trained on smoothed labels is not.
     """
     most = max(rungs, key=lambda rung: rung.top1)
-    error = math.sqrt(most.top1 * (1 - most.top1) / most.total)
-    return min((rung for rung in rungs if most.top1 - rung.top1 <= error), key=lambda rung: rung.loss)
+    near = [rung for rung in rungs if not clearly_worse(rung, most)]
+    return min(near, key=lambda rung: IN_DOUBT.index(rung.tune))
 
 
 def falls(rungs: tuple[Rung, ...]) -> bool:
-    """Return whether the last rung is clearly worse than one before: by two standard errors of the difference."""
-    best, last = best_of(rungs), rungs[-1]
-    variance = sum(rung.top1 * (1 - rung.top1) / rung.total for rung in (best, last))
-    return best.top1 - last.top1 > 2 * math.sqrt(variance)
+    """Return whether the last rung is clearly worse than one before."""
+    return clearly_worse(rungs[-1], max(rungs, key=lambda rung: rung.top1))
+
+
+def clearly_worse(rung: Rung, best: Rung) -> bool:
+    """Return whether `rung` is right less often than `best` by two standard errors of the difference."""
+    variance = sum(each.top1 * (1 - each.top1) / each.total for each in (rung, best))
+    return best.top1 - rung.top1 > 2 * math.sqrt(variance)
 
 
 def take_over(out: Path, way: str) -> None:
