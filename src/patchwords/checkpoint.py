@@ -138,11 +138,10 @@ def _loaded(contents: dict[str, bytes], weights: dict[str, Tensor], folder: Path
         raise CheckpointError(
             f"is of format {description.get('format')!r}, not {FORMAT}", where=where, fix="Use a matching patchwords"
         )
-    from .models import build
+    from .models import build_empty
 
     config = with_fields(ViTConfig(), description["model"])
-    with torch.device("meta"):
-        model = build(config)
+    model = build_empty(config)
     _fill(model, weights, str(folder / WEIGHTS))
     classes = tuple(description["id2label"][str(index)] for index in range(description["num_labels"]))
     preprocess = Preprocess.from_json(json.loads(contents[PREPROCESS]))

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..architecture import Size, ViTConfig
 from ..checkpoint import LoadedModel
 from ..errors import CheckpointError, ConfigError
-from ..models import build
+from ..models import build_empty
 from ..models.position import relative_resampled, resample
 from ..preprocess import Preprocess
 
@@ -305,8 +305,7 @@ def _size(value: int | Size | None) -> Size | None:
 
 def _built(config: ViTConfig, weights: Mapping[str, Tensor]) -> torch.nn.Module:
     """Return a model in evaluation mode with copies of `weights`."""
-    with torch.device("meta"):
-        model = build(config)
+    model = build_empty(config)
     try:
         model.load_state_dict({name: tensor.detach().clone() for name, tensor in weights.items()}, assign=True)
     except RuntimeError as error:

@@ -18,7 +18,7 @@ from ..architecture import ViTConfig
 from ..checkpoint import LoadedModel
 from ..errors import CheckpointError, MissingError, PatchwordsError, nearest
 from ..files import MANIFEST, read_json
-from ..models import build
+from ..models import build, build_empty
 from ..overrides import with_fields
 from ..randomness import derived_seed
 from .format import Description, Facts, Format, Source
@@ -131,8 +131,7 @@ def fill(
     source: Source, format: Format, config: ViTConfig, new: tuple[str, ...]
 ) -> tuple[dict[str, Tensor], list[Line]]:
     """Return the weights of the model of `config`, and a line for each of them and for each array left over."""
-    with torch.device("meta"):
-        expected = build(config).state_dict()
+    expected = build_empty(config).state_dict()
     pairs = {pair.ours: pair for pair in format.pairs(source, config)}
     require_shapes(source.tensors, pairs, expected)
     lines, missing, waiting = [], [], {}
@@ -231,8 +230,7 @@ def matches(name: str, patterns: tuple[str, ...]) -> bool:
 
 def loaded_model(described: Description, weights: dict[str, Tensor], report: Report) -> LoadedModel:
     """Return the filled model with what belongs to it."""
-    with torch.device("meta"):
-        model: nn.Module = build(described.config)
+    model: nn.Module = build_empty(described.config)
     model.load_state_dict(weights, strict=True, assign=True)
     provenance = {
         "source": Path(report.where).name,

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..architecture import ViTConfig
 from ..checkpoint import LoadedModel
-from ..models import build
+from ..models import build_empty
 from .format import Format, Source
 from .layout import SAME, Layout, Pair, joined, pair, simple
 from .timm_config import HYBRIDS, epsilon, family, unplaced, written_config
@@ -50,8 +50,7 @@ def canonical(source: Source) -> Source:
 
 def pairs(source: Source | None, config: ViTConfig) -> list[Pair]:
     """Return where each parameter lies: nearly all under our own name, in the same order."""
-    with torch.device("meta"):
-        names = list(build(config).state_dict())
+    names = list(build_empty(config).state_dict())
     return [_pair(name, source, config) for name in names]
 
 

@@ -17,7 +17,7 @@ from .. import checkpoint, files
 from ..architecture import ViTConfig
 from ..checkpoint import LoadedModel
 from ..errors import CheckError, ConfigError, nearest
-from ..models import build
+from ..models import build_empty
 from ..randomness import derived_seed
 from .format import Format
 
@@ -116,8 +116,7 @@ def require_same_answers(loaded: LoadedModel, format: Format, allow: tuple[str, 
 
 def with_config(loaded: LoadedModel, config: ViTConfig) -> torch.nn.Module:
     """Return a model of `config` that shares the weights of `loaded`."""
-    with torch.device("meta"):
-        model = build(config)
+    model = build_empty(config)
     model.load_state_dict(loaded.model.state_dict(), assign=True)
     return model.eval()
 

@@ -8,9 +8,9 @@ from .zoo import list_models, model_config
 
 if TYPE_CHECKING:
     from ..config import Size
-    from .vit import ViT, build
+    from .vit import ViT, build, build_empty
 
-__all__ = ["ViT", "build", "create_model", "list_models", "model_config"]
+__all__ = ["ViT", "build", "build_empty", "create_model", "list_models", "model_config"]
 
 
 def create_model(
@@ -42,7 +42,7 @@ def create_model(
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("ViT", "build"):
+    if name in ("ViT", "build", "build_empty"):
         from . import vit
 
         return getattr(vit, name)

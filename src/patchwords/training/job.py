@@ -16,7 +16,7 @@ from ..data.evaluation import Labelled, eval_batches, open_labelled
 from ..data.loader import Batch, Loader
 from ..data.manifest import Manifest, Pictures
 from ..data.mixing import Mixer
-from ..models import build
+from ..models import build_empty
 from ..preprocess import Preprocess
 from . import folder
 from .device import Decision
@@ -108,8 +108,7 @@ class Job:
     def evaluation_model(self, dtype: torch.dtype) -> nn.Module:
         """Return a model in evaluation mode that holds the averaged weights in `dtype`."""
         if self._evaluation_model is None:
-            with torch.device("meta"):
-                model = build(self.run.model)
+            model = build_empty(self.run.model)
             self._evaluation_model = model.to_empty(device=self.decision.device).eval()
         model = self._evaluation_model.to(dtype)
         model.load_state_dict(self.state.shipped())
