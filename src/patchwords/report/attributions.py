@@ -68,7 +68,7 @@ def _effort(subject: Subject) -> tuple[list[str] | None, dict, int, int, str]:
         return None, options, 5, 2, f"the model is large: {told}, curves have 5 steps."
     methods = [name for name in METHODS[:1] + ("grad_cam", "gradient_input") if attends or name != METHODS[0]]
     left = ", ".join(name for name in METHODS if name not in methods).replace("_", " ")
-    return methods, {}, 3, 1, f"the model is very large: {left} are left out, curves have 3 steps."
+    return methods, {}, 2, 1, f"the model is very large: {left} are left out, curves have 2 steps."
 
 
 def _drawings(subject: Subject, suffix: str, maps: tuple[Attribution, ...], curves: Curves) -> list[Drawing]:
