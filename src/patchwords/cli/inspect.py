@@ -5,11 +5,17 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, printable
 from . import add_common, print_json
 from .checkpoint import add_checkpoint, checkpoint_options
+
+if TYPE_CHECKING:
+    from ..report.over_time import OverTime
+    from ..report.survey import Outcome, Survey
 
 TAKES_SETTINGS = ("model",)
 
@@ -79,17 +85,7 @@ def main(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         **checkpoint_options(arguments),
     )
-    for fault in found.faults:
-        print(f"error: {fault.line()}", file=sys.stderr)
-    if arguments.json:
-        print_json(found.as_dict() | {"out": out})
-    else:
-        for outcome in found.outcomes:
-            told = outcome.finding.says[0] if outcome.finding else f"does not apply: {outcome.why}"
-            print(f"{outcome.exhibit.name:<12} {printable(told)}")
-        print(f"\nreport       {printable(str(Path(out) / 'report.html'))}")
-        print(f"numbers      {printable(out)}/NAME.csv and .npz, figures .png and .svg, settings index.json")
-    return 65 if found.faults else 0
+    return _tell(found, found.outcomes, out, arguments.json)
 
 
 def _over_time(arguments: argparse.Namespace) -> int:
@@ -105,17 +101,22 @@ def _over_time(arguments: argparse.Namespace) -> int:
     run = Path(arguments.checkpoint)
     out = arguments.out or f"inspect-{_plain_name(str(run.resolve()))}-over-time"
     found = look_over_time(run, Path(out))
+    outcomes = [each for each in found.outcomes if found.watched or each.finding]
+    return _tell(found, outcomes, out, arguments.json, "" if found.watched else found.hint)
+
+
+def _tell(found: Survey | OverTime, outcomes: Iterable[Outcome], out: str, as_json: bool, hint: str = "") -> int:
+    """Print what was seen and where things are; return the exit code, 65 when something could not be read."""
     for fault in found.faults:
         print(f"error: {fault.line()}", file=sys.stderr)
-    if arguments.json:
+    if as_json:
         print_json(found.as_dict() | {"out": out})
     else:
-        for outcome in found.outcomes:
+        for outcome in outcomes:
             told = outcome.finding.says[0] if outcome.finding else f"does not apply: {outcome.why}"
-            if found.watched or outcome.finding:
-                print(f"{outcome.exhibit.name:<12} {printable(told)}")
-        if not found.watched:
-            print(f"\n{found.hint}")
+            print(f"{outcome.exhibit.name:<12} {printable(told)}")
+        if hint:
+            print(f"\n{hint}")
         print(f"\nreport       {printable(str(Path(out) / 'report.html'))}")
         print(f"numbers      {printable(out)}/NAME.csv and .npz, figures .png and .svg, settings index.json")
     return 65 if found.faults else 0

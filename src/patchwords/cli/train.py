@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import printable
@@ -61,12 +62,7 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(result.as_dict())
         return 0
-    print_evaluations(result.evaluations)
-    out = printable(str(result.out))
-    print(f"run       {out}")
-    print(f"model     {out}/model    (weights, classes and preprocessing: the folder to share)")
-    print(f"measure   patchwords eval {out}")
-    print(f"use       patchwords predict {out} PICTURE ...")
+    print_result(result.evaluations, result.out)
     return 0
 
 
@@ -81,10 +77,15 @@ def settings_of(arguments: argparse.Namespace) -> dict[str, str]:
     return settings
 
 
-def print_evaluations(evaluations: Mapping[str, Evaluation]) -> None:
-    """Print a line for each split that was measured."""
+def print_result(evaluations: Mapping[str, Evaluation], run: Path, how: str = "") -> None:
+    """Print a line for each split that was measured, where things are (`how` behind the run), and what to do next."""
     for name, evaluation in evaluations.items():
         print(
             f"{name}: {evaluation.correct} of {evaluation.total} right, top-1 {100 * evaluation.top1:.2f} %, "
             f"calibration error {100 * evaluation.ece:.1f} %"
         )
+    out = printable(str(run))
+    print(f"run       {out}{f'    ({how})' if how else ''}")
+    print(f"model     {out}/model    (weights, classes and preprocessing: the folder to share)")
+    print(f"measure   patchwords eval {out}")
+    print(f"use       patchwords predict {out} PICTURE ...")

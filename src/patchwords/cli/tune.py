@@ -6,10 +6,9 @@ import argparse
 from functools import partial
 from typing import Any
 
-from ..errors import printable
 from . import add_common, print_json
 from .checkpoint import add_checkpoint, checkpoint_options
-from .train import add_run_options, print_evaluations, settings_of
+from .train import add_run_options, print_result, settings_of
 
 TAKES_SETTINGS = True
 FILE = ("grid", "part", "new", "unused")
@@ -66,12 +65,7 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(result.as_dict())
         return 0
-    print_evaluations(result.evaluations)
-    out = printable(str(result.out))
-    print(f"run       {out}    ({result.tune})")
-    print(f"model     {out}/model    (weights, classes and preprocessing: the folder to share)")
-    print(f"measure   patchwords eval {out}")
-    print(f"use       patchwords predict {out} PICTURE ...")
+    print_result(result.evaluations, result.out, result.tune)
     return 0
 
 
