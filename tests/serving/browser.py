@@ -105,7 +105,7 @@ class Tab:
         self.address = address
         self.context = browser.new_context(**({"viewport": {"width": 1440, "height": 900}} | options))
         self.page = self.context.new_page()
-        self.page.set_default_timeout(20_000)
+        self.page.set_default_timeout(60_000)
         self.page.add_init_script(_WATCH)
         self.requests: list[str] = []
         self.said: list[str] = []

@@ -305,6 +305,21 @@ def test_attention_pooling_can_be_asked(chromium: Any) -> None:
         assert told.startswith("Attention pooling looks most at") and f"({100 * expected.max():#.3g} %)" in told
 
 
+def test_a_picture_dropped_before_the_page_stands_is_taken(chromium: Any) -> None:
+    with running(loaded(tiny_vit())) as port:
+        tab = Tab(chromium, "about:blank")
+        held: list[Any] = []
+        tab.page.route("**/api/state*", lambda route: held.append(route))
+        with tab.page.expect_request("**/api/state*"):
+            tab.page.goto(f"http://127.0.0.1:{port}/")
+        tab.drop(photograph((12, 8)), "early.png")
+        assert held and tab.page.locator(".pick").count() == 0
+        held[0].continue_()
+        tab.ready()
+        assert tab.page.locator(".pick").get_attribute("title") == "early.png"
+        tab.context.close()
+
+
 def test_a_bad_picture_and_a_lost_server_are_told_in_a_line(chromium: Any, small: Path, given: Path) -> None:
     with server(small, given) as (address, process):
         tab = Tab(chromium, address)

@@ -5,21 +5,29 @@ import { byId, make } from "./element.js";
 
 /** Takes pictures from the user and hands their ids on. */
 export class Intake {
+  /** Listens from the first moment on: a picture dropped on a page that does not listen makes the browser leave it. */
+  constructor() {
+    this.latest = 0;
+    this.opened = new Promise((resolve) => (this.resolve = resolve));
+    this.listen();
+  }
+
   /**
+   * Hand on what came in so far and what will come.
    * @param {{bytes: number}} limits
    * @param {{busy: (name: string) => void, taken: (picture: {id: string, name: string}) => void,
    *   failed: (message: string) => void, pick: (id: string) => void}} handlers
    */
-  constructor(limits, handlers) {
+  open(limits, handlers) {
     this.limits = limits;
     this.handlers = handlers;
-    this.latest = 0;
-    this.listen();
+    this.resolve();
   }
 
   /** Send files one after the other; the last one sent is looked at. @param {Iterable<File>} files */
   async take(files) {
     const turn = ++this.latest;
+    await this.opened;
     for (const file of files) {
       const name = file.name || "pasted picture";
       try {
@@ -52,12 +60,13 @@ export class Intake {
     });
     addEventListener("dragleave", () => show(--inside > 0));
     addEventListener("dragover", (event) => event.preventDefault());
-    addEventListener("drop", (event) => {
+    addEventListener("drop", async (event) => {
       event.preventDefault();
       show((inside = 0));
       const files = [...event.dataTransfer.files];
-      if (files.length) this.take(files);
-      else this.handlers.failed("What was dropped is not a file. Save the picture first, then drop the file.");
+      if (files.length) return this.take(files);
+      await this.opened;
+      this.handlers.failed("What was dropped is not a file. Save the picture first, then drop the file.");
     });
   }
 

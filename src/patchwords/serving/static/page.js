@@ -7,7 +7,7 @@ import { Controls } from "./controls.js";
 import { depthNames, shownView } from "./depth.js";
 import { Details } from "./details.js";
 import { byId, showOnly, tell } from "./element.js";
-import { Intake, emptyState } from "./intake.js";
+import { emptyState } from "./intake.js";
 import { Legend } from "./legend.js";
 import { Stage } from "./picture.js";
 import { readout } from "./readout.js";
@@ -27,8 +27,11 @@ const [NEEDED, PASSING] = [
 
 /** All parts of the page, and the one place where they meet. */
 export class Page {
-  /** @param {{models: import("./subject.js").Model[], pictures: Object[], limits: Object}} told by /api/state */
-  constructor({ models, pictures, limits }) {
+  /**
+   * @param {{models: import("./subject.js").Model[], pictures: Object[], limits: Object}} told by /api/state
+   * @param {import("./intake.js").Intake} intake
+   */
+  constructor({ models, pictures, limits }, intake) {
     this.models = models;
     this.pictures = pictures;
     this.subjects = new Map();
@@ -40,7 +43,8 @@ export class Page {
     this.classes = new Classes(byId("classes"), (...chosen) => this.chooseClass(...chosen));
     this.details = new Details(set, () => this.refresh());
     this.stages = [0, 1].map(() => this.stage());
-    this.intake = new Intake(limits, {
+    this.intake = intake;
+    intake.open(limits, {
       busy: (name) => this.busy(name),
       taken: (picture) => this.take(picture),
       failed: (message) => this.fail(message),
