@@ -42,7 +42,7 @@ def test_a_test_or_script_is_not_long(path: Path) -> None:
     assert path.read_text().count("\n") <= MOST_LINES_ELSEWHERE
 
 
-@pytest.mark.parametrize("path", [PACKAGE / "config.py", PACKAGE / "architecture.py"], ids=named)
+@pytest.mark.parametrize("path", [PACKAGE / "config.py", *sorted((PACKAGE / "architecture").glob("*.py"))], ids=named)
 def test_every_setting_says_what_it_means(path: Path) -> None:
     for cls in ast.parse(path.read_text()).body:
         if not (isinstance(cls, ast.ClassDef) and cls.decorator_list):

@@ -11,7 +11,7 @@ import itertools
 import sys
 from pathlib import Path
 
-from patchwords.architecture import ViTConfig
+from patchwords.architecture import ARCHITECTURES, TITLES
 
 REPOSITORY = Path(__file__).parent.parent
 PACKAGE = REPOSITORY / "src" / "patchwords"
@@ -65,19 +65,19 @@ def _line(indent: int, name: str, about: str) -> str:
 
 
 def switches() -> str:
-    """Return a table of every setting of a model: name, default, the line under it."""
-    body = next(node for node in ast.parse((PACKAGE / "architecture.py").read_text()).body if _is_settings(node)).body
-    rows = ["| switch | default | meaning |", "|---|---|---|"]
-    for field, about in itertools.pairwise(body):
-        if isinstance(field, ast.AnnAssign):
-            default = getattr(ViTConfig(), field.target.id)
-            shown = str(default).lower() if isinstance(default, bool) else _plain(default)
-            rows.append(f"| `{field.target.id}` | {shown} | {' '.join(about.value.value.split())} |")
-    return "\n".join(rows)
-
-
-def _is_settings(node: ast.stmt) -> bool:
-    return isinstance(node, ast.ClassDef) and node.name == "ViTConfig"
+    """Return a table for each kind of model, of every setting: name, default, the line under it."""
+    told = []
+    for kind, settings in ARCHITECTURES.items():
+        made, rows = settings(), ["| switch | default | meaning |", "|---|---|---|"]
+        (body,) = [node.body for node in ast.parse((PACKAGE / "architecture" / f"{kind}.py").read_text()).body
+                   if isinstance(node, ast.ClassDef)]  # fmt: skip
+        for field, about in itertools.pairwise(body):
+            if isinstance(field, ast.AnnAssign):
+                default = getattr(made, field.target.id)
+                shown = str(default).lower() if isinstance(default, bool) else _plain(default)
+                rows.append(f"| `{field.target.id}` | {shown} | {' '.join(about.value.value.split())} |")
+        told.append(f"### {TITLES[kind][0].upper()}{TITLES[kind][1:]}: `kind={kind}`\n\n" + "\n".join(rows))
+    return "\n\n".join(told)
 
 
 def _plain(value: object) -> str:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from . import files
-from .config import ViTConfig
+from .architecture import TITLES, Architecture, architecture_of
 from .errors import CheckpointError, ConfigError, MissingError, PatchwordsError, printable, suggestion
 from .overrides import to_dict, with_fields
 from .preprocess import Preprocess
@@ -75,7 +75,7 @@ def ranked(probabilities: Tensor, classes: tuple[str, ...], top: int) -> list[tu
 
 def save_model(
     folder: Path,
-    config: ViTConfig,
+    config: Architecture,
     weights: dict[str, Tensor],
     classes: tuple[str, ...],
     preprocess: Preprocess,
@@ -140,7 +140,7 @@ def _loaded(contents: dict[str, bytes], weights: dict[str, Tensor], folder: Path
         )
     from .models import build_empty
 
-    config = with_fields(ViTConfig(), description["model"])
+    config = with_fields(architecture_of(description["model"].get("kind", "vit")), description["model"])
     model = build_empty(config)
     _fill(model, weights, str(folder / WEIGHTS))
     classes = tuple(description["id2label"][str(index)] for index in range(description["num_labels"]))
@@ -188,18 +188,16 @@ def _json_bytes(value: Any) -> bytes:
     return (json.dumps(value, indent=1) + "\n").encode()
 
 
-def _card(config: ViTConfig, classes: tuple[str, ...], provenance: dict[str, Any]) -> str:
+def _card(config: Architecture, classes: tuple[str, ...], provenance: dict[str, Any]) -> str:
     shown = ", ".join(map(printable, classes[:20])) + (", ..." if len(classes) > 20 else "")
     lines = [
         "---",
         "library_name: patchwords",
         "pipeline_tag: image-classification",
         "---",
-        f"# A Vision Transformer for {len(classes)} classes",
+        f"# {TITLES[config.kind][0].upper()}{TITLES[config.kind][1:]} for {len(classes)} classes",
         "",
-        f"Pictures of {config.image_size[0]}x{config.image_size[1]} pixels in patches of "
-        f"{config.patch_size[0]}x{config.patch_size[1]}, width {config.dim}, depth {config.depth}, "
-        f"{config.num_heads} heads.",
+        f"Pictures of {config.image_size[0]}x{config.image_size[1]} pixels; {config.summary}.",
         "",
         f"Classes: {shown}.",
         "",

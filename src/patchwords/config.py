@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from .architecture import Size, ViTConfig, in_range, one_of
+from .architecture import Architecture, Size, ViTConfig, in_range, one_of
 from .errors import ConfigError
 
 CROPS = ("none", "shift", "random_resized")
@@ -300,7 +300,7 @@ class TransferConfig:
 class RunConfig:
     """Everything that decides the result of a run."""
 
-    model: ViTConfig = field(default_factory=ViTConfig)
+    model: Architecture = field(default_factory=ViTConfig)
     """the architecture"""
     data: DataConfig = field(default_factory=DataConfig)
     """the pictures"""
@@ -326,6 +326,9 @@ class RunConfig:
                 f"the model reads {self.model.in_channels} channels, the data gives {self.data.channels}",
                 where="model.in_channels",
             )
+        if self.augment.early_crop and not self.model.any_size:
+            what = f"a model of kind {self.model.kind} reads whole pictures only"
+            raise ConfigError(what, where="augment.early_crop", fix="Set it to 0")
         early, sides = self.augment.early_crop, zip(self.model.cell_size, self.model.image_size, strict=True)
         if early and any(early % cell or early > side for cell, side in sides):
             rows, columns = self.model.cell_size
@@ -334,8 +337,8 @@ class RunConfig:
                 where="augment.early_crop",
                 fix="Give a multiple of the patch, at most model.image_size",
             )
-        if self.train.whiten_patches and self.model.stem != "patch":
-            raise ConfigError(f"the {self.model.stem} stem has no patches of pixels", where="train.whiten_patches")
+        if self.train.whiten_patches and not self.model.patch_matrix:
+            raise ConfigError("the model has no patches of pixels", where="train.whiten_patches", fix="Set it to false")
 
 
 SECTIONS: dict[str, Any] = {f.name: f.default_factory for f in fields(RunConfig)}

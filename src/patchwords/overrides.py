@@ -7,6 +7,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from .architecture import ARCHITECTURES, architecture_of
 from .config import SECTIONS, RunConfig
 from .errors import ConfigError, nearest
 
@@ -85,11 +86,29 @@ def parse_settings(settings: Mapping[str, str]) -> dict[str, dict[str, Any]]:
         section, _, name = setting.partition(".")
         if section not in SECTIONS:
             raise ConfigError("unknown section", where=setting, fix=nearest(section, SECTIONS))
-        kinds = typing.get_type_hints(SECTIONS[section])
+        kinds = types_of(section)
         if name not in kinds:
             raise ConfigError("unknown setting", where=setting, fix=nearest(name, kinds))
         sections.setdefault(section, {})[name] = parse(text, kinds[name], setting)
     return sections
+
+
+def types_of(section: str) -> dict[str, Any]:
+    """Return {field: type} of a section; of the model, those of every kind."""
+    parts = ARCHITECTURES.values() if section == "model" else [SECTIONS[section]]
+    return {name: kind for part in parts for name, kind in typing.get_type_hints(part).items()}
+
+
+def of_kind(model: Any, changes: Mapping[str, Any]) -> Any:
+    """Return what `changes` are laid over: `model`, or the defaults of another kind that they name.
+
+    Of `model`, only what every model has is kept: size and channels of pictures, and the number of classes.
+    """
+    kind = changes.get("kind", model.kind)
+    if kind == model.kind:
+        return model
+    shared = ("image_size", "in_channels", "num_classes")
+    return dataclasses.replace(architecture_of(kind), **{name: getattr(model, name) for name in shared})
 
 
 def override(run: RunConfig, sections: Mapping[str, Mapping[str, Any]]) -> RunConfig:
@@ -97,7 +116,10 @@ def override(run: RunConfig, sections: Mapping[str, Mapping[str, Any]]) -> RunCo
     for section in sections:
         if section not in SECTIONS:
             raise ConfigError("unknown section", where=section, fix=nearest(section, SECTIONS))
-    changed = {name: with_fields(getattr(run, name), fields, name) for name, fields in sections.items()}
+    parts = {name: getattr(run, name) for name in sections}
+    if "model" in parts:
+        parts["model"] = of_kind(run.model, sections["model"])
+    changed = {name: with_fields(parts[name], fields, name) for name, fields in sections.items()}
     return dataclasses.replace(run, **changed)
 
 
@@ -129,4 +151,4 @@ def to_yaml(run: RunConfig) -> str:
 
 def all_settings() -> list[str]:
     """Return every "section.field" there is."""
-    return [f"{section}.{f.name}" for section, kind in SECTIONS.items() for f in dataclasses.fields(kind)]
+    return [f"{section}.{name}" for section in SECTIONS for name in types_of(section)]

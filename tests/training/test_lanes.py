@@ -8,7 +8,7 @@ import torch
 from patchwords import checkpoint
 from patchwords.models import model_config
 from patchwords.training import Request
-from patchwords.training.lanes import Lanes, draws
+from patchwords.training.lanes import Lanes
 from patchwords.training.setup import set_up
 from patchwords.training.step import train_step
 
@@ -47,8 +47,8 @@ def test_any_number_of_lanes_gives_the_same_bits(folder, tmp_path):
 @pytest.mark.parametrize("option", ["dropout", "attention_dropout", "drop_path", "patch_dropout"])
 def test_models_that_draw_take_one_lane(folder, tmp_path, option):
     """torch's generator is one for all threads: what depends on it must not run side by side."""
-    assert not draws(model_config("vit_digits"))
-    assert draws(model_config("vit_digits", **{option: 0.1}))
+    assert not model_config("vit_digits").draws
+    assert model_config("vit_digits", **{option: 0.1}).draws
     for value, lanes in (("0", 2), ("0.1", 1)):
         out = tmp_path / value
         out.mkdir()

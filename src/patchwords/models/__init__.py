@@ -8,7 +8,9 @@ from .zoo import list_models, model_config
 
 if TYPE_CHECKING:
     from ..config import Size
-    from .vit import ViT, build, build_empty
+    from .kinds import build, build_empty
+    from .contract import Classifier
+    from .vit import ViT
 
 __all__ = ["ViT", "build", "build_empty", "create_model", "list_models", "model_config"]
 
@@ -20,7 +22,7 @@ def create_model(
     in_channels: int | None = None,
     num_classes: int | None = None,
     **options: Any,
-) -> ViT:
+) -> Classifier:
     """Return a new model of the zoo, its initial values drawn from torch's global generator.
 
     Args:
@@ -28,7 +30,7 @@ def create_model(
         image_size: pixels, one number for a square or (rows, columns); None: the preset's.
         in_channels: channels of a picture; None: the preset's.
         num_classes: 0 for a model without head; None: the preset's.
-        options: fields of `ViTConfig`.
+        options: fields of the kind of model, such as `ViTConfig`.
 
     Raises:
         ConfigError: unknown name or option (names the nearest), or an impossible combination.
@@ -36,14 +38,18 @@ def create_model(
     Example:
         >>> model = create_model("vit_tiny_patch4_32", num_classes=10, pool="mean")
     """
-    from .vit import build
+    from .kinds import build
 
     return build(model_config(name, image_size=image_size, in_channels=in_channels, num_classes=num_classes, **options))
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("ViT", "build", "build_empty"):
-        from . import vit
+    if name in ("build", "build_empty"):
+        from . import kinds
 
-        return getattr(vit, name)
+        return getattr(kinds, name)
+    if name == "ViT":
+        from .vit import ViT
+
+        return ViT
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

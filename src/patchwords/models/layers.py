@@ -196,11 +196,11 @@ class DropPath(nn.Module):
         self.rate = rate
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Return tokens (B, T, D) with whole pictures set to zero."""
+        """Return tokens (B, T, D), or maps (B, D, H, W), with whole pictures set to zero."""
         if not self.training or self.rate == 0.0:
             return tokens
         keep = 1.0 - self.rate
-        return tokens * (torch.empty_like(tokens[:, :1, :1]).bernoulli_(keep) / keep)
+        return tokens * (tokens.new_empty(len(tokens), *[1] * (tokens.ndim - 1)).bernoulli_(keep) / keep)
 
 
 def layer_norm(config: ViTConfig, width: int) -> nn.LayerNorm:

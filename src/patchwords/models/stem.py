@@ -71,10 +71,11 @@ class StdConv(nn.Conv2d):
         variance, mean = torch.var_mean(self.weight, dim=(1, 2, 3), correction=0, keepdim=True)
         deviation = (variance + 1e-8).sqrt() if self.rule == "timm" else variance.sqrt() + 1e-5
         weight = (self.weight - mean) / deviation
-        return F.conv2d(_pad_same(maps, self.kernel_size[0], self.stride[0]), weight, stride=self.stride)
+        return F.conv2d(pad_same(maps, self.kernel_size[0], self.stride[0]), weight, stride=self.stride)
 
 
-def _pad_same(maps: Tensor, kernel: int, stride: int) -> Tensor:
+def pad_same(maps: Tensor, kernel: int, stride: int) -> Tensor:
+    """Return maps with the zeros around them that a kernel needs to give H / stride x W / stride places."""
     before, total = max(kernel - stride, 0) // 2, max(kernel - stride, 0)
     return F.pad(maps, (before, total - before, before, total - before)) if total else maps
 
@@ -82,10 +83,10 @@ def _pad_same(maps: Tensor, kernel: int, stride: int) -> Tensor:
 class ConvNorm(nn.Module):
     """A standardised convolution and its GroupNorm."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = GROUPS) -> None:
         super().__init__()
         self.conv = StdConv(inputs, outputs, kernel, stride)
-        self.norm = nn.GroupNorm(GROUPS, outputs, eps=1e-6)
+        self.norm = nn.GroupNorm(groups, outputs, eps=1e-6)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return (B, outputs, H / stride, W / stride)."""
@@ -152,4 +153,4 @@ class ResNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return maps (B, num_features, H / stride, W / stride) of images (B, C, H, W)."""
         root = F.relu(self.stem(images))
-        return self.stages(F.max_pool2d(_pad_same(root, 3, 2), 3, 2))  # zeros pad as well as -inf: root >= 0
+        return self.stages(F.max_pool2d(pad_same(root, 3, 2), 3, 2))  # zeros pad as well as -inf: root >= 0

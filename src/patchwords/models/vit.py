@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
 from ..config import Size, ViTConfig
@@ -192,27 +191,3 @@ class ViT(nn.Module):
             return int(rest[0]) + 1
         embedding = ("patch_embed", "cls_token", "dist_token", "reg_token", "pos_embed", "norm_pre")
         return 0 if first in embedding else self.config.depth + 1
-
-
-def build(config: ViTConfig) -> ViT:
-    """Return a new ViT; initial values are drawn from torch's global generator (see layers.py for the table)."""
-    return ViT(config)
-
-
-class _Unfilled(TorchFunctionMode):
-    """Leaves initial values out: nobody sees them on the meta device, where drawing them imports torch's compiler."""
-
-    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__name__", "").endswith("_") and func.__name__ in _FILLING:
-            return kwargs["tensor"] if "tensor" in kwargs else args[0]
-        return func(*args, **kwargs)
-
-
-_FILLING = ("normal_", "trunc_normal_", "uniform_", "kaiming_uniform_", "xavier_uniform_", "zeros_", "ones_", "fill_")
-
-
-def build_empty(config: ViTConfig) -> ViT:
-    """Return a ViT whose parameters have shapes and no values (meta device), to be filled from a file."""
-    with torch.device("meta"), _Unfilled():
-        return build(config)

@@ -1,4 +1,4 @@
-"""Every model by name, as changes to `ViTConfig`; no torch is imported here.
+"""Every model by name, as changes to the defaults of its kind; no torch is imported here.
 
 Names are timm's where timm has the model, so that a name says the same in both; what follows says where each is from.
 """
@@ -9,7 +9,7 @@ import difflib
 import fnmatch
 from typing import Any
 
-from ..config import Size, ViTConfig
+from ..architecture import Architecture, Size, architecture_of
 from ..errors import ConfigError
 from ..overrides import with_fields
 
@@ -137,7 +137,7 @@ def _dino() -> dict[str, Changes]:
 
 
 PRESETS: dict[str, Changes] = _paper() | _small_pictures() | _later() | _dino()
-"""name -> changes to ViTConfig()"""
+"""name -> kind (vit when it says none) and changes to its defaults"""
 
 
 def list_models(filter: str = "*") -> list[str]:
@@ -152,7 +152,7 @@ def model_config(
     in_channels: int | None = None,
     num_classes: int | None = None,
     **options: Any,
-) -> ViTConfig:
+) -> Architecture:
     """Return the configuration of the model `name` with changes; None keeps the preset's value.
 
     Args:
@@ -160,7 +160,7 @@ def model_config(
         image_size: pixels, one number for a square or (rows, columns).
         in_channels: channels of a picture.
         num_classes: 0 for a model without head.
-        options: fields of `ViTConfig`.
+        options: fields of the kind of model, such as `ViTConfig`.
 
     Raises:
         ConfigError: unknown name or option (names the nearest), or an impossible combination.
@@ -171,4 +171,4 @@ def model_config(
         raise ConfigError(f"no model named {name!r}", where="model", fix=f"{hint}All are listed by `patchwords models`")
     facts = {"image_size": image_size, "in_channels": in_channels, "num_classes": num_classes}
     changes = PRESETS[name] | {key: value for key, value in facts.items() if value is not None} | options
-    return with_fields(ViTConfig(), changes, "model")
+    return with_fields(architecture_of(changes.get("kind", "vit")), changes, "model")

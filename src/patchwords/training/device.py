@@ -82,10 +82,8 @@ def decide(run: RunConfig) -> Decision:
 
 
 def largest_product(run: RunConfig) -> int:
-    """Return the operations of the largest matrix product of a shard, that of the MLP."""
-    rows, columns = run.model.grid
-    tokens = run.train.batch_size // run.train.shards * (rows * columns + 1)
-    return 2 * tokens * run.model.dim * run.model.mlp_dim
+    """Return the operations of about the largest matrix product of a shard."""
+    return 2 * run.train.batch_size // run.train.shards * run.model.largest_product
 
 
 def compile_pays(eager: Callable[[], None], compiled: Callable[[], None], device: str, steps: int) -> tuple[bool, str]:

@@ -15,7 +15,6 @@ from typing import TypeVar
 
 import torch
 
-from ..architecture import ViTConfig
 from ..config import RunConfig
 from ..data.loader import use_threads
 
@@ -51,11 +50,9 @@ class Lanes:
             self._pool.shutdown()
 
 
-def draws(config: ViTConfig) -> bool:
-    """Return whether a training pass of a model uses random numbers; torch's generator is one for all threads."""
-    return any((config.dropout, config.attention_dropout, config.drop_path, config.patch_dropout))
-
-
 def choose_lanes(run: RunConfig, threads: int) -> int:
-    """Return how many shards of a run are computed at once on a processor with `threads`."""
-    return 1 if draws(run.model) else max(n for n in range(1, threads + 1) if run.train.shards % n == 0)
+    """Return how many shards of a run are computed at once on a processor with `threads`.
+
+    One where the model draws random numbers: torch's generator is one for all threads.
+    """
+    return 1 if run.model.draws else max(n for n in range(1, threads + 1) if run.train.shards % n == 0)

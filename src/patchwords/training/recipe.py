@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from ..architecture import Size, ViTConfig
+from ..architecture import Architecture, Size
 from ..config import AugmentConfig, DataConfig, OptimizerConfig, RunConfig, ScheduleConfig, TrainConfig
 from ..data.survey import Survey
 from ..models.zoo import model_config
@@ -25,12 +25,11 @@ class Choice:
         """Return a line for each thing that was chosen."""
         same = "all" if looked.uniform else "about"
         grey = ", grey" if looked.channels == 1 else ""
-        run, grid, patch = self.run, self.run.model.grid, self.run.model.patch_size
+        run = self.run
         length = f"{run.train.steps} steps" if run.train.steps else f"{run.train.epochs:g} epochs"
         return (
             f"model     {self.model}: pictures are {same} {looked.size[0]}x{looked.size[1]}{grey}; seen at "
-            f"{run.data.image_size[0]}x{run.data.image_size[1]}, in {grid[0]}x{grid[1]} patches of "
-            f"{patch[0]}x{patch[1]}",
+            f"{run.data.image_size[0]}x{run.data.image_size[1]}, {run.model.summary}",
             f"recipe    {length} in batches of {run.train.batch_size}, {run.optimizer.name}, {self.augmentation}",
         )
 
@@ -100,15 +99,17 @@ def _small_pictures(looked: Survey, name: str) -> Choice:
         optimizer=OptimizerConfig(name="muon", lr=1.5e-3, muon_lr=0.02, weight_decay=0.05, beta2=0.98),
         schedule=ScheduleConfig(name="linear", warmup_epochs=0.05 * epochs),
         train=TrainConfig(
-            epochs=epochs, batch_size=128, shards=2, label_smoothing=0.1, whiten_patches=model.stem == "patch"
+            epochs=epochs, batch_size=128, shards=2, label_smoothing=0.1, whiten_patches=model.patch_matrix
         ),
     )
     mirrored = " and mirrored" if flip else ""
     return Choice(run, chosen, f"pictures moved by up to 3 pixels{mirrored}, parts of them first")
 
 
-def _early_crop(model: ViTConfig) -> int:
+def _early_crop(model: Architecture) -> int:
     """Return the side of the parts shown first: three quarters of the shorter side in whole patches; 0: no such."""
+    if model.kind != "vit":
+        return 0
     side = 3 * min(model.grid) // 4 * model.cell_size[0]
     return side if model.cell_size[0] == model.cell_size[1] and side else 0
 

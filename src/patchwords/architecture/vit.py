@@ -1,4 +1,4 @@
-"""Every setting of a model and its default; no torch is imported here.
+"""Every setting of a Vision Transformer and its default.
 
 Words are the paper's (arXiv 2010.11929): `dim` is D, `depth` L, `mlp_dim` the MLP size, `patch_size` P.
 """
@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .errors import ConfigError, nearest
-
-Size = tuple[int, int]
-"""(rows, columns)"""
+from ..errors import ConfigError
+from .checks import Size, at_least, in_range, one_of, whole_patches
 
 POOLS = ("cls", "mean", "map", "cls+mean", "none")
 POSITIONS = ("learned", "learned_2d", "sincos_2d", "relative", "rope", "none")
+ATTENTIONS = ("global", "local", "axial")
 ACTIVATIONS = ("gelu", "gelu_tanh", "quick_gelu", "swiglu")
 QKV_BIASES = ("qkv", "qv", "none")
 STEMS = ("patch", "conv", "resnet")
@@ -21,24 +20,12 @@ RESNET_RULES = ("google", "timm")
 POSITION_RESIZES = ("timm", "google", "transformers", "torchvision", "dinov2")
 
 
-def one_of(setting: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Raise ConfigError when `value` is not one of `allowed`; names the nearest."""
-    if value not in allowed:
-        raise ConfigError(f"{value!r} is not a choice", where=setting, fix=nearest(str(value), allowed))
-
-
-def in_range(setting: str, value: float, low: float, high: float) -> None:
-    """Raise ConfigError when `value` is not in low .. high."""
-    if not low <= value <= high:
-        raise ConfigError(f"{value} is outside {low} to {high}", where=setting)
-
-
 @dataclass(frozen=True, kw_only=True)
 class ViTConfig:
     """One Vision Transformer (2010.11929, sec. 3.1, table 1)."""
 
     kind: str = "vit"
-    """which class of model this describes; vit is the only one"""
+    """which class of model this describes"""
     image_size: Size = (224, 224)
     """pixels (rows, columns); need not be square"""
     patch_size: Size = (16, 16)
@@ -69,6 +56,11 @@ class ViTConfig:
     """position=learned is added after the class token is concatenated (eq. 1), so that it has one too"""
     position_resize: str = "timm"
     """whose rule stretches a learned table to another grid: timm, google, transformers, torchvision, dinov2"""
+    attention: str = "global"
+    """which patches each patch attends to: global (all), local (a window around it), axial (its row, then its column);
+    tokens before the patches attend to all and are attended to by all"""
+    attention_window: int = 1
+    """r of attention=local: patches at most r rows and r columns away"""
     relative_slope: float = 0.0
     """position=relative starts with heads that look at one neighbour each: the bias falls by this for a squared
     distance of one patch from it; 0: the bias starts at zero"""
@@ -120,18 +112,11 @@ class ViTConfig:
     """share of patches left out in training"""
 
     def __post_init__(self) -> None:
-        for name in ("image_size", "patch_size"):
-            rows, columns = getattr(self, name)
-            if rows < 1 or columns < 1:
-                raise ConfigError(f"{rows}x{columns} is no size", where=f"model.{name}", fix="Give pixels, 1 or more")
-        for name in ("in_channels", "dim", "num_heads", "mlp_dim"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{getattr(self, name)} is too small", where=f"model.{name}", fix="Give 1 or more")
-        for name in ("depth", "num_classes", "num_registers", "pre_logits"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{getattr(self, name)} is negative", where=f"model.{name}", fix="Give 0 or more")
+        at_least(self, 1, "image_size", "patch_size", "in_channels", "dim", "num_heads", "mlp_dim", "attention_window")
+        at_least(self, 0, "depth", "num_classes", "num_registers", "pre_logits")
         one_of("model.pool", self.pool, POOLS)
         one_of("model.position", self.position, POSITIONS)
+        one_of("model.attention", self.attention, ATTENTIONS)
         one_of("model.position_resize", self.position_resize, POSITION_RESIZES)
         one_of("model.activation", self.activation, ACTIVATIONS)
         one_of("model.qkv_bias", self.qkv_bias, QKV_BIASES)
@@ -161,21 +146,7 @@ class ViTConfig:
             name = "layer_scale" if self.layer_scale < 0 else "norm_eps" if self.norm_eps < 0 else "rope_base"
             raise ConfigError(f"{getattr(self, name)} is too small", where=f"model.{name}")
         self._check_stem()
-        for size, patch, axis in zip(self.image_size, self.cell_size, ("rows", "columns"), strict=True):
-            if size < patch:
-                raise ConfigError(
-                    f"a picture of {size} {axis} is smaller than a patch of {patch}",
-                    where="model.patch_size",
-                    fix=f"Give a patch of at most {size}, or a larger model.image_size",
-                )
-            if size % patch:
-                divisors = [str(n) for n in range(2, size + 1) if size % n == 0]
-                other = "" if self.stem == "resnet" else f"one of {', '.join(divisors)}, or "
-                raise ConfigError(
-                    f"a picture of {size} {axis} cannot be cut into patches of {patch}",
-                    where="model.patch_size",
-                    fix=f"Give {other}a model.image_size that {patch} divides",
-                )
+        whole_patches(self.image_size, self.cell_size, only_multiples=self.stem == "resnet")
 
     def _check_stem(self) -> None:
         if self.stem == "conv" and (self.patch_size[0] % 2 or self.patch_size[1] % 2):
@@ -213,3 +184,28 @@ class ViTConfig:
     def num_prefix_tokens(self) -> int:
         """Tokens before the patches: class, distillation, registers."""
         return self.class_token + self.distillation_token + self.num_registers
+
+    @property
+    def draws(self) -> bool:
+        """Whether a training pass uses random numbers."""
+        return any((self.dropout, self.attention_dropout, self.drop_path, self.patch_dropout))
+
+    @property
+    def any_size(self) -> bool:
+        """Whether pictures of other sizes are read: of every multiple of the patch."""
+        return True
+
+    @property
+    def patch_matrix(self) -> bool:
+        """Whether patches of pixels are multiplied by one matrix, `patch_embed.proj`."""
+        return self.stem == "patch"
+
+    @property
+    def largest_product(self) -> int:
+        """Multiplications of about the largest matrix product of one picture."""
+        return self.grid[0] * self.grid[1] * self.dim * self.mlp_dim
+
+    @property
+    def summary(self) -> str:
+        """Sizes in words."""
+        return f"patches of {self.patch_size[0]}x{self.patch_size[1]}, width {self.dim}, depth {self.depth}, {self.num_heads} heads"

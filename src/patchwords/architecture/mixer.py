@@ -1,0 +1,82 @@
+"""Every setting of an MLP-Mixer and its default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .checks import Size, at_least, in_range, whole_patches
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixerConfig:
+    """Patches as words, mixed by one fixed MLP over their places and one over their channels (2105.01601)."""
+
+    kind: str = "mixer"
+    """which class of model this describes"""
+    image_size: Size = (32, 32)
+    """pixels (rows, columns)"""
+    patch_size: Size = (4, 4)
+    """pixels (rows, columns) of one patch"""
+    in_channels: int = 3
+    """channels C of a picture"""
+    num_classes: int = 10
+    """0: no head, the model returns features"""
+    dim: int = 512
+    """token width C of the Mixer's paper"""
+    depth: int = 8
+    """number of blocks"""
+    tokens_dim: int = 256
+    """hidden width of the MLP over places, D_S"""
+    mlp_dim: int = 2048
+    """hidden width of the MLP over channels, D_C"""
+    dropout: float = 0.0
+    """after every dense layer of the blocks"""
+    norm_eps: float = 1e-6
+    """added to the variance in every LayerNorm"""
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "image_size", "patch_size", "in_channels", "dim", "depth", "tokens_dim", "mlp_dim")
+        at_least(self, 0, "num_classes")
+        in_range("model.dropout", self.dropout, 0.0, 0.99)
+        in_range("model.norm_eps", self.norm_eps, 0.0, 1.0)
+        whole_patches(self.image_size, self.cell_size)
+
+    @property
+    def cell_size(self) -> Size:
+        """Pixels of the picture under one token: the patch."""
+        return self.patch_size
+
+    @property
+    def grid(self) -> Size:
+        """Patches (rows, columns)."""
+        return self.image_size[0] // self.patch_size[0], self.image_size[1] // self.patch_size[1]
+
+    @property
+    def num_prefix_tokens(self) -> int:
+        """None."""
+        return 0
+
+    @property
+    def draws(self) -> bool:
+        """Whether a training pass uses random numbers."""
+        return self.dropout > 0
+
+    @property
+    def any_size(self) -> bool:
+        """Whether pictures of other sizes are read; the MLP over places has one weight for each."""
+        return False
+
+    @property
+    def patch_matrix(self) -> bool:
+        """Whether patches of pixels are multiplied by one matrix, `patch_embed.proj`."""
+        return True
+
+    @property
+    def largest_product(self) -> int:
+        """Multiplications of about the largest matrix product of one picture."""
+        return self.grid[0] * self.grid[1] * self.dim * max(self.mlp_dim, self.tokens_dim)
+
+    @property
+    def summary(self) -> str:
+        """Sizes in words."""
+        return f"patches of {self.patch_size[0]}x{self.patch_size[1]}, width {self.dim}, depth {self.depth}"
