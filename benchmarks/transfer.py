@@ -136,7 +136,7 @@ def cells_of(source: Path, data: str, labels: int, draw: int, runs: Path) -> lis
     for way in (*FIXED, "auto"):
         out = runs / f"{labels}-{draw}-{way}"
         made.append(measured(labels, draw, way, lambda w=way, o=out: pw.tune(source, data, o, tune=w, **quiet)))
-    batch = min(32, labels // 2)
+    batch = min(32, labels // 4 * 2)  # even, for two shards
     steps = max(400, 2 * 30 * labels // batch)
     settings = SMALL | {"train__steps": steps, "train__batch_size": batch, "train__shards": 2, "train__eval_epochs": 0,
                         "train__seed": draw, "schedule__warmup_steps": steps // 20}  # fmt: skip
