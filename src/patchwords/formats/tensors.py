@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import math
 import pickle
 import re
@@ -227,9 +228,9 @@ def _unpickled(path: Path) -> object:
             needs = f"needs {named[1].strip('.')}, which could run code" if named else "is not a file of tensors"
             fix = "Save only its state_dict, or convert it to safetensors where you trust it"
             raise CheckpointError(needs, where=str(path), fix=fix) from None
-        except OSError:
-            raise
         except Exception as error:
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:  # it seeks where a cut file ends
+                raise
             reason = " ".join(str(error).split())[:120]
             raise CheckpointError(f"is not a sound torch file ({reason})", where=str(path), fix=_COPY) from None
 
