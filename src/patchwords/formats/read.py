@@ -6,6 +6,7 @@ import dataclasses
 import fnmatch
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ STANDARD = tuple(
     f"{name}{suffix}" for name in ("model.safetensors", "pytorch_model.bin") for suffix in ("", INDEX_SUFFIX)
 )
 """names of the weights in a folder, the best to use first"""
+READERS = 2
+"""threads; each reads a parameter and puts it in order, so that there are two parameters at most beside the model's"""
 SUFFIXES = (".safetensors", ".npz", ".pth", ".pt", ".bin", ".ckpt")
 
 
@@ -134,20 +137,20 @@ def fill(
     expected = build_empty(config).state_dict()
     pairs = {pair.ours: pair for pair in format.pairs(source, config)}
     require_shapes(source.tensors, pairs, expected)
-    lines, missing, waiting = [], [], {}
-    with ThreadPoolExecutor(1, "weights") as thread:  # puts one parameter in order while the next is read
-        for name, like in expected.items():
-            pair = pairs.get(name)
-            if pair is None or any(theirs not in source.tensors for theirs in pair.theirs):
-                missing.append(name)
-                lines.append(Line("new", name, (), tuple(like.shape), "random: not in the file"))
-                continue
-            arrays = [source.tensors.read(theirs) for theirs in pair.theirs]
-            origin = tuple(source.tensors.origin[theirs] for theirs in pair.theirs)
-            how = "; ".join(part for part in (pair.layout.how, conversion(arrays)) if part)
-            lines.append(Line("adapted" if how else "loaded", name, origin, tuple(like.shape), how))
-            waiting[name] = thread.submit(parameter, arrays, pair, origin, source.tensors)
-        weights = {name: future.result() for name, future in waiting.items()}
+    there = {name: pairs[name] for name in expected if name in pairs}
+    there = {name: pair for name, pair in there.items() if all(theirs in source.tensors for theirs in pair.theirs)}
+    with ThreadPoolExecutor(READERS, "weights") as threads:
+        found = dict(zip(there, threads.map(partial(parameter, source.tensors), there.values()), strict=True))
+    lines, weights = [], {}
+    missing = [name for name in expected if name not in found]
+    for name, like in expected.items():
+        if name in missing:
+            lines.append(Line("new", name, (), tuple(like.shape), "random: not in the file"))
+            continue
+        weights[name], stored = found[name]
+        origin = tuple(source.tensors.origin[theirs] for theirs in pairs[name].theirs)
+        how = "; ".join(part for part in (pairs[name].layout.how, stored) if part)
+        lines.append(Line("adapted" if how else "loaded", name, origin, tuple(like.shape), how))
     used = {theirs for pair in pairs.values() if pair.ours in weights for theirs in pair.theirs}
     for name in source.tensors:
         if name not in used:
@@ -178,21 +181,28 @@ def conversion(arrays: list[Tensor]) -> str:
     return f"{', '.join(sorted(stored))} to float32" if stored != {"float32"} else ""
 
 
-def parameter(arrays: list[Tensor], pair: Pair, origin: tuple[str, ...], tensors: Tensors) -> Tensor:
-    """Return the parameter that `arrays` hold, in float32, in memory of its own.
+def parameter(tensors: Tensors, pair: Pair) -> tuple[Tensor, str]:
+    """Read the parameter of `pair`: in float32, in memory of its own, and what became of its type of numbers.
 
     Raises:
         CheckpointError: a number in it is not finite, or none at all.
     """
-    for name, array in zip(origin, arrays, strict=True):
+    alone = len(pair.theirs) == 1
+    arrays = [tensors.lend(name) if alone else tensors.read(name) for name in pair.theirs]
+    for name, array in zip(pair.theirs, arrays, strict=True):
         if not array.is_floating_point():
-            raise tensors.fault(f"{name} is of type {array.dtype}, not of floating point")
+            raise tensors.fault(f"{tensors.origin[name]} is of type {array.dtype}, not of floating point")
+    stored = conversion(arrays)
     ours = pair.layout.to_ours(arrays).to(torch.float32).contiguous()
+    if alone and tensors.lends and ours.untyped_storage().data_ptr() == arrays[0].untyped_storage().data_ptr():
+        ours = ours.clone()
     with np.errstate(over="ignore", invalid="ignore"):
         total = np.add.reduce(ours.numpy(), axis=None)  # shows one that is not finite, and much the fastest
     if not np.isfinite(total) and not ours.isfinite().all():
-        raise tensors.fault(f"{' or '.join(origin)} holds a number that is not finite")
-    return ours
+        raise tensors.fault(
+            f"{' or '.join(tensors.origin[name] for name in pair.theirs)} holds a number that is not finite"
+        )
+    return ours, stored
 
 
 def initial_values(config: ViTConfig, names: list[str]) -> dict[str, Tensor]:

@@ -10,12 +10,15 @@ import argparse
 import contextlib
 import errno
 import math
+import os
 import pickle
 import re
+import threading
 import warnings
 import zipfile
+import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +33,7 @@ INDEX_SUFFIX = ".index.json"
 _WRAPPERS = ("state_dict_ema", "model_ema", "ema", "teacher", "state_dict", "model", "module", "student")
 """entries of a training checkpoint that hold weights, the best to use first"""
 _SHARDS = (".safetensors", ".bin")
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18
 """bytes read at once"""
 _COPY = "The file is damaged or of another kind; use a copy"
 
@@ -43,7 +46,10 @@ class Tensors(ABC):
         shapes: name -> shape.
         origin: name -> the name in the file, where names were changed on the way.
         part: which entry of a training checkpoint they are, "" when the file is nothing else.
+        lends: whether `lend` gives memory that is used again.
     """
+
+    lends = False
 
     def __init__(self, where: str, shapes: dict[str, Shape], part: str = "") -> None:
         self.where, self.shapes, self.part = where, shapes, part
@@ -56,6 +62,10 @@ class Tensors(ABC):
         Raises:
             CheckpointError: the file is cut or damaged there.
         """
+
+    def lend(self, name: str) -> Tensor:
+        """Return the array as `read` does, for a moment: this thread's next `lend` may take its memory again."""
+        return self.read(name)
 
     def __contains__(self, name: str) -> bool:
         return name in self.shapes
@@ -102,11 +112,14 @@ class Tensors(ABC):
 class _Renamed(Tensors):
     def __init__(self, held: Tensors, names: Mapping[str, str]) -> None:
         super().__init__(held.where, {new: held.shapes[old] for new, old in names.items()}, held.part)
-        self._held, self._names = held, dict(names)
+        self._held, self._names, self.lends = held, dict(names), held.lends
         self.origin = {new: held.origin[old] for new, old in names.items()}
 
     def read(self, name: str) -> Tensor:
         return self._held.read(self._names[name])
+
+    def lend(self, name: str) -> Tensor:
+        return self._held.lend(self._names[name])
 
 
 class SafetensorsFile(Tensors):
@@ -147,17 +160,20 @@ class Shards(Tensors):
 class NpzFile(Tensors):
     """A NumPy archive; object arrays, which hold code, are refused, and every array is checked against its CRC."""
 
+    lends = True
+
     def __init__(self, path: Path) -> None:
         shapes = {}
         with faults_named(path, "read"), _sound(path):
             self._archive = zipfile.ZipFile(path)
+            self._descriptor = self._archive.fp.fileno()
             for member in self._archive.namelist():
                 with self._archive.open(member) as file:
                     shape, _, kind = self._header(file)
                 if kind.hasobject:
                     raise CheckpointError(f"{member} holds Python objects, not numbers", where=str(path), fix=_COPY)
                 shapes[member.removesuffix(".npy")] = shape
-        self._path = path
+        self._path, self._lent = path, threading.local()
         super().__init__(str(path), shapes)
 
     @staticmethod
@@ -169,17 +185,48 @@ class NpzFile(Tensors):
         return read(file)
 
     def read(self, name: str) -> Tensor:
-        with faults_named(self._path, "read"), _sound(self._path), self._archive.open(f"{name}.npy") as file:
+        return self._read(name, lambda count: torch.empty(count, dtype=torch.uint8).numpy())
+
+    def lend(self, name: str) -> Tensor:
+        return self._read(name, self._scratch)
+
+    def _scratch(self, count: int) -> np.ndarray:
+        """Return `count` bytes, always the same ones of a thread: new memory costs more than reading into old."""
+        held = getattr(self._lent, "memory", None)
+        if held is None or len(held) < count:
+            held = self._lent.memory = np.empty(count, np.uint8)
+        return held[:count]
+
+    def _read(self, name: str, memory: Callable[[int], np.ndarray]) -> Tensor:
+        info = self._archive.getinfo(f"{name}.npy")
+        with faults_named(self._path, "read"), _sound(self._path), self._archive.open(info) as file:
             shape, fortran, kind = self._header(file)
-            data = torch.empty(math.prod(shape) * kind.itemsize, dtype=torch.uint8).numpy()
-            for start in range(0, len(data) + 1, _CHUNK):  # the last call sees the end, where the CRC is checked
-                piece = file.read(_CHUNK)
-                data[start : start + _CHUNK] = np.frombuffer(piece, np.uint8)
+            data = memory(math.prod(shape) * kind.itemsize)
+            if info.compress_type == zipfile.ZIP_STORED:
+                self._read_stored(info, file.tell(), data)
+            else:
+                for start in range(0, len(data) + 1, _CHUNK):  # the last call sees the end, where the CRC is checked
+                    piece = file.read(_CHUNK)
+                    data[start : start + _CHUNK] = np.frombuffer(piece, np.uint8)
         bfloat = kind.kind == "V" and kind.itemsize == 2  # numpy has no bfloat16: JAX's is saved as raw bytes
         array = data.view(np.uint16 if bfloat else kind.newbyteorder("="))
         array = array.byteswap() if kind.byteorder == ">" else array
         tensor = torch.from_numpy(array.reshape(shape[::-1]).T if fortran else array.reshape(shape))
         return tensor.view(torch.bfloat16) if bfloat else tensor
+
+    def _read_stored(self, info: zipfile.ZipInfo, head: int, data: np.ndarray) -> None:
+        """Read an array that is not compressed, which lies `head` bytes inside its member, straight into `data`."""
+        local = os.pread(self._descriptor, 30, info.header_offset)
+        name, extra = int.from_bytes(local[26:28], "little"), int.from_bytes(local[28:30], "little")
+        begin = info.header_offset + 30 + name + extra
+        crc, done = zlib.crc32(os.pread(self._descriptor, head, begin)), 0
+        while done < len(data):  # in parts that stay in the cache for the CRC
+            got = os.preadv(self._descriptor, [data[done : done + _CHUNK]], begin + head + done)
+            if not got:
+                raise EOFError(f"ends inside {info.filename}")
+            crc, done = zlib.crc32(data[done : done + got], crc), done + got
+        if head + len(data) != info.file_size or crc != info.CRC:
+            raise zipfile.BadZipFile(f"Bad CRC-32 for file {info.filename!r}")
 
 
 class TorchFile(Tensors):
