@@ -20,7 +20,7 @@ from patchwords.overrides import all_settings
 from .conftest import REPOSITORY, draw_folder
 
 README = REPOSITORY / "README.md"
-PAGES = [README, *sorted((REPOSITORY / "docs").glob("*.md"))]
+PAGES = [README, *sorted((REPOSITORY / "docs").glob("**/*.md"))]
 BLOCK = re.compile(r"^```(sh|python) run\n(.*?)^```$", re.M | re.S)
 STEPS = "--train.steps 20 --train.tensorboard false"
 

@@ -20,14 +20,18 @@ COMMANDS = {
     "inspect": "look inside any model: figures, numbers and one page",
     "convert": "any ViT file to any other, every tensor accounted for",
     "probe": "how good the frozen features of a checkpoint are on labelled pictures",
+    "show": "the ideas of the Vision Transformer, each run and measured; show cost: what a model costs",
+    "ideas": "the ideas there are to show, and what each claims",
+    "compare": "which model, with how much data: trainings, statistics and one page",
     "audit": "what is wrong with a folder of pictures, before training",
     "models": "the models there are to choose from",
 }
 """command -> what it does; the module of the same name in this folder holds it (eval: evaluate)"""
 
-RUNS = {"train", "tune"}
+RUNS = {"train", "tune", "compare"}
 """commands that save what they do, and go on"""
-_MODULES = {"eval": "evaluate"}
+_MODULES = {"eval": "evaluate", "show cost": "show_cost"}
+"""commands of one or two words whose module has another name"""
 
 
 class Parser(argparse.ArgumentParser):
@@ -94,10 +98,11 @@ def dispatch(argv: list[str]) -> int:
     name = argv[0]
     if name not in COMMANDS:
         raise ConfigError(f"unknown command {name!r}", where="patchwords", fix=nearest(name, COMMANDS))
+    name, after = (f"{name} {argv[1]}", argv[2:]) if " ".join(argv[:2]) in _MODULES else (name, argv[1:])
     module = importlib.import_module(f".{_MODULES.get(name, name)}", __package__)
-    parser = Parser(prog=f"patchwords {name}", description=COMMANDS[name], allow_abbrev=False)
-    module.add_arguments(parser)
-    settings, rest = take_settings(argv[1:], parser, getattr(module, "TAKES_SETTINGS", False))
+    parser = Parser(prog=f"patchwords {name}", description=COMMANDS.get(name, module.__doc__), allow_abbrev=False)
+    getattr(module, "add_cost_arguments" if name == "show cost" else "add_arguments")(parser)
+    settings, rest = take_settings(after, parser, getattr(module, "TAKES_SETTINGS", False))
     arguments, unknown = parser.parse_known_intermixed_args(rest)  # options may stand before pictures
     if unknown:
         raise ConfigError(f"one argument too many: {unknown[0]!r}", where=parser.prog, fix=f"See {parser.prog} --help")
