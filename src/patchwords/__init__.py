@@ -19,6 +19,7 @@ _HOMES = {
     "ViT": "models",
     "ViTConfig": "config",
     "audit": "data.audit",
+    "compare": "use",
     "convert": "use",
     "create_model": "models",
     "evaluate": "use",

@@ -329,6 +329,52 @@ def probe(
     return probe_model(loaded, str(data), settings, run)
 
 
+def compare(
+    data: str,
+    models: Iterable[str],
+    sizes: Iterable[int | str] = ("all",),
+    seeds: int = 3,
+    *,
+    out: str | Path,
+    workers: int = 0,
+    launch: str = "local",
+    options: Mapping[str, Any] | None = None,
+    **asked: Any,
+):
+    """Train models on growing parts of a data set, all in the same way, and say which one wins with how much data.
+
+    The same call goes on with a study that was stopped.
+
+    Args:
+        data: as for `train`.
+        models: kinds (vit, cnn, mlp, ...) or names of `list_models()`.
+        sizes: training pictures, "all" for every one; smaller sets are parts of larger ones.
+        seeds: trainings of each model at each size.
+        out: folder of the study.
+        workers: processes; 0: one for each core.
+        launch: local, submitit or ray: who starts them.
+        options: as for `load`, of the checkpoints in `sources`.
+        asked: other fields of `study.question.Question`, such as match="flops", samples=100_000, sources=(path,);
+            and settings for all cells alike: `augment__flip=True` is `--augment.flip true`.
+
+    Returns:
+        StudyResult: `.results.cells`, `.summary`, `.out`.
+
+    Raises:
+        ConfigError: what was asked for cannot be done, or `out` holds a study of another question. And as `train`.
+    """
+    from .study.question import Question
+    from .study.run import compare as run_study
+
+    settings = {name.replace("__", "."): _text(value) for name, value in asked.items() if "__" in name}
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in asked.items()
+              if "__" not in name}  # fmt: skip
+    question = Question(
+        data=str(data), models=tuple(models), sizes=tuple(sizes), seeds=seeds, settings=settings, **fields
+    )
+    return run_study(question, out, partial(load, **(options or {})), workers=workers, launch=launch)
+
+
 def _some(names: Iterable[str]) -> str:
     names = list(names)
     return ", ".join(printable(name) for name in names[:5]) + (", ..." if len(names) > 5 else "")

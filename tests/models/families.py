@@ -1,4 +1,4 @@
-"""Every architecture of the zoo once, small: what the tests of this folder run over."""
+"""Every ViT architecture of the zoo once, small: what the tests of this folder run over."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ import dataclasses
 
 import torch
 
-from patchwords.config import ViTConfig
+from patchwords.architecture import (
+    Architecture,
+    BagConfig,
+    CNNConfig,
+    LSTMConfig,
+    MixerConfig,
+    MLPConfig,
+    ViTConfig,
+)
 from patchwords.models import build, list_models, model_config
 
 
@@ -18,16 +26,17 @@ def shrink(config: ViTConfig) -> ViTConfig:
     patch = 1 if config.stem == "resnet" else 4
     if config.stem == "resnet":
         sizes |= {"resnet_depths": (1,) * (len(config.resnet_depths) - 2) + (2,), "resnet_width": 0.5}
-    cell = patch * (2 ** (len(config.resnet_depths)) if config.stem == "resnet" else 1)
+    cell = patch * (2 ** (len(sizes["resnet_depths"]) + 1) if config.stem == "resnet" else 1)
     sizes |= {"patch_size": (patch, patch), "image_size": (2 * cell, 3 * cell)}
     return dataclasses.replace(config, **sizes)
 
 
 def families() -> dict[str, ViTConfig]:
-    """Return {first preset with this architecture: its small configuration}."""
+    """Return {first preset with this architecture: its small configuration} of every ViT."""
     seen: dict[ViTConfig, str] = {}
     for name in list_models():
-        seen.setdefault(shrink(model_config(name)), name)
+        if model_config(name).kind == "vit":
+            seen.setdefault(shrink(model_config(name)), name)
     options = {  # what the presets leave out
         "learned_2d": {"position": "learned_2d", "pool": "cls+mean", "fc_norm": True},
         "none": {"position": "none", "pool": "none", "class_token": False},
@@ -50,10 +59,30 @@ def families() -> dict[str, ViTConfig]:
     return {name: config for config, name in seen.items()}
 
 
+def others() -> dict[str, Architecture]:
+    """Return {name: small configuration} of every other kind."""
+    sizes = {"in_channels": 3, "num_classes": 5}
+    pixels = sizes | {"image_size": (8, 12)}
+    patches = pixels | {"patch_size": (4, 4), "dim": 16, "depth": 2}
+    large = {"image_size": (16, 24), "root": "large", "unit": "bottleneck", "depths": (1, 2)}
+    return {
+        "cnn": CNNConfig(**pixels, depths=(2, 1, 1), width=8, groups=4),
+        "cnn_large": CNNConfig(**sizes, **large, width=8, groups=2),
+        "mlp": MLPConfig(**pixels, dim=16, depth=2),
+        "mixer": MixerConfig(**patches, tokens_dim=10, mlp_dim=24),
+        "lstm": LSTMConfig(**patches, hidden_dim=12),
+        "lstm_both_ways": LSTMConfig(**patches, hidden_dim=8, bidirectional=True),
+        "lstm_mean": LSTMConfig(**patches, hidden_dim=8, bidirectional=True, pool="mean"),
+        "bag": BagConfig(**patches, mlp_dim=24),
+    }
+
+
 FAMILIES = families()
+OTHERS = others()
+EVERY = FAMILIES | OTHERS
 
 
-def alive(config: ViTConfig, dtype: torch.dtype = torch.float32, seed: int = 0) -> torch.nn.Module:
+def alive(config: Architecture, dtype: torch.dtype = torch.float32, seed: int = 0) -> torch.nn.Module:
     """Return a model in eval mode whose parameters all differ from their initial value, so that none is idle."""
     torch.manual_seed(seed)
     model = build(config).to(dtype).eval()
@@ -63,7 +92,7 @@ def alive(config: ViTConfig, dtype: torch.dtype = torch.float32, seed: int = 0) 
     return model
 
 
-def pictures(config: ViTConfig, count: int = 3, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+def pictures(config: Architecture, count: int = 3, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """Return (count, C, H, W) of random pictures that `config` reads."""
     generator = torch.Generator().manual_seed(1)
     return torch.randn(count, config.in_channels, *config.image_size, generator=generator).to(dtype)

@@ -1,4 +1,4 @@
-"""The contract of every architecture of the zoo (models/contract.py), at a small size."""
+"""The contract of every architecture (models/contract.py), at a small size; what attention adds to it for ViTs."""
 
 import math
 
@@ -7,12 +7,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from patchwords import checkpoint
+from patchwords.errors import ConfigError
 from patchwords.models import build
 from patchwords.models.contract import Classifier
+from patchwords.preprocess import Preprocess
 
-from .families import FAMILIES, alive, pictures
+from .families import EVERY, FAMILIES, OTHERS, alive, pictures
 
-every = pytest.mark.parametrize("config", FAMILIES.values(), ids=FAMILIES.keys())
+every = pytest.mark.parametrize("config", EVERY.values(), ids=EVERY.keys())
+every_vit = pytest.mark.parametrize("config", FAMILIES.values(), ids=FAMILIES.keys())
+every_other = pytest.mark.parametrize("config", OTHERS.values(), ids=OTHERS.keys())
+
+UNSEEN = ("k_norm.bias", "mlp_tokens.fc2.bias")
+"""the same for all keys: the softmax does not see it; for all channels: no LayerNorm does"""
 
 
 def both(logits: Tensor | tuple[Tensor, Tensor]) -> Tensor:
@@ -20,7 +28,7 @@ def both(logits: Tensor | tuple[Tensor, Tensor]) -> Tensor:
     return torch.stack(logits) if isinstance(logits, tuple) else logits
 
 
-@every
+@every_vit
 def test_shapes_and_names(config):
     model, images, record = alive(config), pictures(config), {}
     assert isinstance(model, Classifier)
@@ -43,7 +51,38 @@ def test_shapes_and_names(config):
     assert torch.equal(record["logits"], logits)
 
 
-@every
+@every_other
+def test_shapes_and_names_of_other_kinds(config):
+    model, images, record = alive(config), pictures(config), {}
+    assert isinstance(model, Classifier)
+    assert model.config == config and model.grid == config.grid and model.num_prefix_tokens == 0
+    with torch.no_grad():
+        logits, tokens = model(images, record), model.forward_features(images)
+        assert torch.equal(model.forward_head(tokens), model(images))
+    cells = config.grid[0] * config.grid[1]
+    assert tokens.shape[:2] == (3, cells) and cells == (1 if config.kind == "mlp" else 6)
+    assert logits.shape == (3, 5)
+    assert record["features"].shape == (3, model.num_features)
+    assert torch.equal(record["encoded"], tokens) and torch.equal(record["logits"], logits)
+    layers = ["embed", *(f"block{i:02d}/+mlp" for i in range(len(model.blocks))), "encoded"]
+    assert [name for name in record if name in layers] == layers
+    assert not [name for name in record if "attn" in name]
+    assert all(value.isfinite().all() for value in record.values())
+    assert all(record[name].ndim == 3 and record[name].shape[1] % cells == 0 for name in layers)
+
+
+@every_other
+def test_gradients_reach_every_layer_of_the_record(config):
+    model, record = alive(config), {}
+    images = pictures(config).requires_grad_()
+    logits = model(images, record)
+    inner = {name: value for name, value in record.items() if name != "logits"}
+    gradients = torch.autograd.grad(logits.square().sum(), list(inner.values()))
+    for (name, value), gradient in zip(inner.items(), gradients, strict=True):
+        assert gradient.shape == value.shape and gradient.abs().max() > 0, name
+
+
+@every_vit
 def test_the_record_adds_up(config):
     model, record = alive(config), {}
     model(pictures(config), record)
@@ -73,7 +112,7 @@ def test_every_parameter_gets_a_gradient(config):
     (logits * torch.randn_like(logits)).sum().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
-        if not name.endswith("k_norm.bias"):  # the same for all keys: the softmax does not see it
+        if not name.endswith(UNSEEN):
             assert parameter.grad.abs().max() > 1e-12, name
 
 
@@ -92,8 +131,9 @@ def test_a_new_head_loses_ln_k_and_moves_nothing_else(config):
         model(images, record := {})
         features = record["features"]
     model.reset_classifier(7)
-    assert model.config.num_classes == 7 and model.config.pre_logits == 0
-    model(images, record := {})
+    assert model.config.num_classes == 7 and getattr(model.config, "pre_logits", 0) == 0
+    with torch.no_grad():
+        model(images, record := {})
     assert torch.equal(record["features"], features)
     logits = record["logits"].reshape(-1, 7)
     assert torch.equal(logits, torch.zeros_like(logits))
@@ -101,7 +141,8 @@ def test_a_new_head_loses_ln_k_and_moves_nothing_else(config):
     assert abs(loss.item() - math.log(7)) < 1e-15
     assert build(model.config).state_dict().keys() == model.state_dict().keys()
     model.reset_classifier(0)
-    assert torch.equal(model(images, {}), features)
+    with torch.no_grad():
+        assert torch.equal(model(images, {}), features)
 
 
 @every
@@ -145,9 +186,13 @@ def test_pictures_of_another_size(config):
     model = alive(config)
     rows, columns = (2 * side for side in config.image_size)
     images = torch.randn(2, config.in_channels, rows, columns // 2)
+    if not config.any_size:
+        with pytest.raises(ConfigError, match="only"):
+            model(images)
+        return
     with torch.no_grad():
         tokens = model.forward_features(images)
-        assert tokens.shape == (2, model.num_prefix_tokens + 4 * 3, config.dim)
+        assert tokens.shape[:2] == (2, model.num_prefix_tokens + 4 * 3)
         assert (model(images) - model(images, {})).abs().max() <= 5e-6
     assert model(images).isfinite().all()
 
@@ -158,7 +203,7 @@ def test_two_builds_with_one_seed_are_equal(config):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@every
+@every_vit
 def test_layers_and_weight_decay_name_every_parameter(config):
     model = build(config)
     names = [name for name, _ in model.named_parameters()]
@@ -168,3 +213,37 @@ def test_layers_and_weight_decay_name_every_parameter(config):
     assert model.layer_of("head.weight") == model.layer_of("norm.weight") == 3
     plain = ("weight", "bias", "gamma", "q_bias", "v_bias")
     assert model.no_weight_decay() == {name for name in names if name.split(".")[-1] not in plain}
+
+
+@every_other
+def test_layers_of_other_kinds_name_every_parameter(config):
+    model = build(config)
+    layers = {name: model.layer_of(name) for name, _ in model.named_parameters()}
+    assert len(model.blocks) == config.depth
+    assert {layer for name, layer in layers.items() if name.startswith("blocks.")} == set(range(1, config.depth + 1))
+    assert {name.split(".")[0] for name, layer in layers.items() if layer > config.depth} <= {"norm", "head"}
+    assert {name.split(".")[0] for name, layer in layers.items() if layer == 0} <= {"patch_embed", "stem"}
+    assert layers["head.weight"] == config.depth + 1 and model.no_weight_decay() == set()
+
+
+@every_other
+def test_written_and_read_is_the_same(config, tmp_path):
+    model, images = alive(config), pictures(config)
+    classes, preprocess = tuple("abcde"), Preprocess(image_size=config.image_size, channels=config.in_channels)
+    checkpoint.save_model(tmp_path / "model", config, model.state_dict(), classes, preprocess, {})
+    loaded = checkpoint.load_model(tmp_path / "model")
+    assert loaded.model.config == config and loaded.classes == classes
+    with torch.no_grad():
+        assert torch.equal(loaded.model(images), model(images))
+
+
+@every_other
+def test_checkpointing_changes_nothing_but_memory(config):
+    model, images, seen = alive(config).train(), pictures(config), []
+    for enabled in (False, True):
+        model.set_checkpointing(enabled)
+        model.zero_grad()
+        logits = model(images)
+        logits.square().sum().backward()
+        seen.append([logits, *(parameter.grad.clone() for parameter in model.parameters())])
+    assert all(torch.equal(*pair) for pair in zip(*seen, strict=True))

@@ -1,14 +1,14 @@
-"""Every architecture of the zoo is one graph: torch.export and torch.compile(fullgraph=True), at a small size."""
+"""Every architecture is one graph: torch.export and torch.compile(fullgraph=True), at a small size."""
 
 import pytest
 import torch
 
-from .families import FAMILIES, alive, pictures
+from .families import EVERY, FAMILIES, alive, pictures
 
-QUICK = ("vit_digits", "everything")
+QUICK = ("vit_digits", "everything", "cnn", "mixer")
 every = pytest.mark.parametrize(
     "config",
-    [pytest.param(c, id=name, marks=[] if name in QUICK else pytest.mark.slow) for name, c in FAMILIES.items()],
+    [pytest.param(c, id=name, marks=[] if name in QUICK else pytest.mark.slow) for name, c in EVERY.items()],
 )
 
 
@@ -39,7 +39,7 @@ def test_compile(config):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", FAMILIES.values(), ids=FAMILIES.keys())
+@pytest.mark.parametrize("config", EVERY.values(), ids=EVERY.keys())
 def test_compile_with_its_backward(config):
     model, images = alive(config).train(), pictures(config)
     compiled, grads = torch.compile(model, fullgraph=True, backend="aot_eager"), []

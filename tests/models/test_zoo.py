@@ -5,9 +5,11 @@ import sys
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+from patchwords.cost import cost_of
 from patchwords.errors import ConfigError
-from patchwords.models import create_model, list_models, model_config
+from patchwords.models import build_empty, create_model, list_models, model_config
 
 PARAMETERS = {  # millions, with 1000 classes and without head
     "vit_base_patch16_224": (86.57, 85.80),
@@ -23,10 +25,11 @@ PARAMETERS = {  # millions, with 1000 classes and without head
     "vit_giant_patch14_dinov2": (1136.48, 1136.48),
 }
 
+PREDECESSORS = ("cnn", "hybrid", "mlp", "mixer", "local", "axial", "lstm", "bilstm", "bag", "nopos")
+
 
 def on_meta(name):
-    with torch.device("meta"):
-        return create_model(name)
+    return build_empty(model_config(name))
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -56,6 +59,37 @@ def test_every_preset_answers_at_full_size(name):
     assert model.config == config
     images = torch.empty(1, config.in_channels, *config.image_size, device="meta")
     assert model(images).shape == (1, config.num_classes or model.num_features)
+
+
+@pytest.mark.parametrize("size", ["tiny", "micro", "nano"])
+@pytest.mark.parametrize("kind", PREDECESSORS)
+def test_predecessors_have_the_size_of_a_vit(kind, size):
+    """Within 5 % of its parameters, or of its operations; tests/cost counts operations by running models."""
+    wanted = cost_of(model_config(f"vit_{size}_patch4_32"))
+    for match, of in (("params", "parameters"), ("flops", "flops")):
+        config = model_config(f"{kind}_{size}_{match}_32")
+        assert getattr(cost_of(config), of) == pytest.approx(getattr(wanted, of), rel=0.05)
+        assert (config.image_size, config.in_channels, config.num_classes) == ((32, 32), 3, 10)
+
+
+def test_predecessors_are_what_their_names_say():
+    kinds = {kind: model_config(f"{kind}_tiny_params_32") for kind in PREDECESSORS}
+    of_kind = {"cnn": "cnn", "mlp": "mlp", "mixer": "mixer", "lstm": "lstm", "bilstm": "lstm", "bag": "bag"}
+    assert {name: config.kind for name, config in kinds.items()} == dict.fromkeys(PREDECESSORS, "vit") | of_kind
+    assert kinds["bilstm"].bidirectional and not kinds["lstm"].bidirectional
+    assert kinds["hybrid"].stem == "resnet" and kinds["hybrid"].grid == (8, 8)
+    assert [kinds[name].attention for name in ("local", "axial", "nopos")] == ["local", "axial", "global"]
+    assert kinds["nopos"].position == "none"
+
+
+@pytest.mark.parametrize(("kind", "size"), [(kind, "micro") for kind in PREDECESSORS] + [("cnn", "tiny")])
+def test_operations_are_counted_as_torch_counts_them(kind, size):
+    """On the meta device an LSTM is computed step by step, so that torch sees inside it."""
+    name = f"{kind}_{size}_flops_32"
+    model, images = on_meta(name).eval(), torch.empty(1, 3, 32, 32, device="meta")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(images)
+    assert counter.get_total_flops() == pytest.approx(cost_of(model.config).flops, rel=0.05)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +133,8 @@ def test_list_models_filters():
         ("vit_digits", {"distillation_token": True, "pool": "mean"}, "needs pool=cls"),
         ("vit_digits", {"stem": "conv", "patch_size": 1}, "must be even"),
         ("vit_digits", {"layer_scale": -1.0}, "model.layer_scale"),
+        ("mixer_tiny_params_32", {"num_heads": 3}, "model.num_heads"),
+        ("cnn_tiny_params_32", {"image_size": 30}, "cannot be halved"),
         ("vit_base_r50_s16_224", {"image_size": 230}, "that 16 divides"),
         ("vit_base_r50_s16_224", {"resnet_width": 0.3}, "multiple of 0.5"),
         ("vit_base_r50_s16_224", {"resnet_depths": ()}, "model.resnet_depths"),

@@ -57,8 +57,9 @@ class ViTConfig:
     position_resize: str = "timm"
     """whose rule stretches a learned table to another grid: timm, google, transformers, torchvision, dinov2"""
     attention: str = "global"
-    """which patches each patch attends to: global (all), local (a window around it), axial (its row, then its column);
-    tokens before the patches attend to all and are attended to by all"""
+    """which patches each patch attends to: global (all), local (a window around it), axial (its row in blocks 0, 2, 4,
+    its column in the others); tokens before the patches attend to all and are attended to by all, so that a receptive
+    field is exactly a cone only without them: class_token=false, pool=mean"""
     attention_window: int = 1
     """r of attention=local: patches at most r rows and r columns away"""
     relative_slope: float = 0.0
@@ -208,4 +209,8 @@ class ViTConfig:
     @property
     def summary(self) -> str:
         """Sizes in words."""
-        return f"patches of {self.patch_size[0]}x{self.patch_size[1]}, width {self.dim}, depth {self.depth}, {self.num_heads} heads"
+        patch, seen = "x".join(map(str, self.patch_size)), ""
+        if self.attention != "global":
+            seen = f", {self.attention} attention"
+            seen += f" of radius {self.attention_window}" if self.attention == "local" else ""
+        return f"patches of {patch}, width {self.dim}, depth {self.depth}, {self.num_heads} heads{seen}"

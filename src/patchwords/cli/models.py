@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
 from . import add_common, print_json
+
+if TYPE_CHECKING:
+    from ..architecture import Architecture
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """List models with their sizes, or presets with what they are."""
+    """List models with their sizes and what they cost, or presets with what they are."""
     from ..models.zoo import list_models, model_config
     from ..presets import PRESETS
 
@@ -35,10 +39,19 @@ def main(arguments: argparse.Namespace) -> int:
 
         print_json({name: to_dict(config) for name, config in configs.items()})
         return 0
-    print(f"{'model':<36} {'image':>9} {'patch':>7} {'tokens':>6} {'dim':>5} {'depth':>5} {'heads':>5}")
-    for name, config in configs.items():
-        rows, columns = config.grid
-        image, patch = ("x".join(map(str, pair)) for pair in (config.image_size, config.patch_size))
-        sizes = f"{rows * columns:>6} {config.dim:>5} {config.depth:>5} {config.num_heads:>5}"
-        print(f"{name:<36} {image:>9} {patch:>7} {sizes}")
+    print(_table(configs))
     return 0
+
+
+def _table(configs: dict[str, Architecture]) -> str:
+    """Return a line for each model; the cell is what of the picture lies under one token: the patch, or a stride."""
+    from ..cost import cost_of
+
+    head = f"{'model':<36} {'kind':<5} {'image':>7} {'cell':>7} {'tokens':>6} {'dim':>5} {'depth':>5} {'heads':>5}"
+    lines = [f"{head} {'million weights':>15} {'GFLOPs':>8}"]
+    for name, config in configs.items():
+        image, cell = ("x".join(map(str, pair)) for pair in (config.image_size, config.cell_size))
+        cost, heads = cost_of(config), getattr(config, "num_heads", "-")
+        sizes = f"{image:>7} {cell:>7} {cost.tokens:>6} {config.dim:>5} {config.depth:>5} {heads:>5}"
+        lines.append(f"{name:<36} {config.kind:<5} {sizes} {cost.parameters / 1e6:>15.2f} {cost.flops / 1e9:>8.3f}")
+    return "\n".join(lines)

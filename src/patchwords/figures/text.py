@@ -9,7 +9,9 @@ from collections.abc import Sequence
 
 POINTS_PER_INCH = 72
 _BRANCHES = {"attn": "attention branch", "+attn": "after attention", "mlp": "MLP branch", "+mlp": ""}
+_BRANCHES |= {"conv": "convolutions", "+conv": "before its ReLU", "mix": "mixing branch", "+mix": "after mixing"}
 _SHORT = {"attn": " attn", "+attn": " +attn", "mlp": " MLP", "+mlp": ""}
+_SHORT |= {"conv": " conv", "+conv": " +conv", "mix": " mix", "+mix": " +mix"}
 _OTHERS = {"embed": "embedding", "encoded": "last norm"}
 
 
@@ -47,7 +49,7 @@ def _cut(text: str, most: int) -> str:
 
 def layer_name(name: str) -> str:
     """Return the name of a record in words: `block00/+attn` is "block 1, after attention"."""
-    found = re.fullmatch(r"block(\d+)/(\+?attn|\+?mlp)", name)
+    found = re.fullmatch(r"block(\d+)/(\+?(?:attn|conv|mix|mlp))", name)
     if found is None:
         return _OTHERS.get(name, plain(name))
     return f"block {int(found[1]) + 1}, {_BRANCHES[found[2]]}".rstrip(", ")
@@ -55,7 +57,7 @@ def layer_name(name: str) -> str:
 
 def short_layer(name: str) -> str:
     """Return the same for the tick of an axis: `block00/+attn` is "1 +attn"."""
-    found = re.fullmatch(r"block(\d+)/(\+?attn|\+?mlp)", name)
+    found = re.fullmatch(r"block(\d+)/(\+?(?:attn|conv|mix|mlp))", name)
     return _OTHERS.get(name, plain(name, 12)) if found is None else f"{int(found[1]) + 1}{_SHORT[found[2]]}"
 
 

@@ -20,10 +20,13 @@ from ..preprocess import Preprocess
 
 _CHANGES = ("image_size", "patch_size", "in_channels", "num_classes", "position_resize")
 """settings that may differ: what this file is for"""
+_CHANGES_OF_OTHERS = {True: ("image_size", "num_classes"), False: ("num_classes",)}
+"""the same for a model that is no ViT, by whether it reads pictures of any size"""
 _OF_TRAINING = ("dropout", "attention_dropout", "drop_path", "patch_dropout", "residual_gain", "relative_slope")
 """settings that may differ and change no weight: they say how a model starts and trains, not what it answers"""
 _OF_HEAD = ("pre_logits", "head_bias")
 """settings that may differ when the head is new"""
+NEW_HEAD = "new head of zeros"
 _KNOWN = {1: ("grey",), 3: ("red", "green", "blue")}
 """number of channels -> their names"""
 _FIRST = {"patch": "patch_embed.proj.weight", "conv": "patch_embed.backbone.0.0.weight"}
@@ -80,14 +83,17 @@ def _joined(first: dict[str, str], then: dict[str, str]) -> dict[str, str]:
 
 def _check(config: ViTConfig, wanted: ViTConfig, new_head: bool) -> None:
     """Raise ConfigError for the first setting in which the two differ and may not."""
-    allowed = (*_CHANGES, *_OF_TRAINING, *(_OF_HEAD if new_head else ()))
+    changes = _CHANGES if config.kind == "vit" else _CHANGES_OF_OTHERS[config.any_size]
+    allowed = (*changes, *_OF_TRAINING, *(_OF_HEAD if new_head else ()))
     for name in (field.name for field in dataclasses.fields(config)):
         own, other = getattr(config, name), getattr(wanted, name)
         if own == other or name in allowed or (name == "layer_scale" and own and other):
             continue
-        settings = ", ".join(_CHANGES)
+        settings = ", ".join(changes)
         fix = f"Leave it at {own}; weights can be adapted to another {settings}"
         raise ConfigError(f"the weights are of {own}, not {other}", where=f"model.{name}", fix=fix)
+    if config.kind != "vit":
+        return
     if new_head and wanted.pre_logits and wanted.pre_logits != config.pre_logits:
         fix = "Set it to 0: a new head has no hidden layer"
         raise ConfigError(f"a new hidden layer of {wanted.pre_logits}", where="model.pre_logits", fix=fix)
@@ -105,7 +111,7 @@ def _sides(size: Size) -> str:
 
 def _adapted_positions(config: ViTConfig, weights: Mapping[str, Tensor], wanted: ViTConfig) -> Changes:
     """Return the tables of positions for the wanted grid."""
-    if wanted.grid == config.grid:
+    if wanted.grid == config.grid or config.kind != "vit":
         return {}, {}
     (rows, columns), rule, made = wanted.grid, wanted.position_resize, {}
     how = f"positions resampled from {_sides(config.grid)} to {_sides(wanted.grid)} patches"
@@ -127,7 +133,7 @@ def _adapted_positions(config: ViTConfig, weights: Mapping[str, Tensor], wanted:
 
 
 def _adapted_patches(config: ViTConfig, weights: Mapping[str, Tensor], wanted: ViTConfig) -> Changes:
-    if wanted.patch_size == config.patch_size:
+    if config.kind != "vit" or wanted.patch_size == config.patch_size:
         return {}, {}
     name = _FIRST["patch"]
     how = f"patches resized from {_sides(config.patch_size)} to {_sides(wanted.patch_size)} pixels by pseudo-inverse"
@@ -172,6 +178,9 @@ def _adapted_channels(
         raise ConfigError(f"{', '.join(named)} for {wanted.in_channels} channels", where="channels", fix=fix)
     if named == own:
         return {}, {}
+    if config.kind != "vit":
+        fix = f"Give pictures of {config.in_channels} channels in their order"
+        raise ConfigError(f"channels of a model of kind {config.kind} stay", where="model.in_channels", fix=fix)
     if config.stem not in _FIRST:
         what = f"the {config.stem} stem scales each filter by all its channels together: they cannot be parted"
         raise ConfigError(what, where="model.in_channels", fix=f"Give pictures of {config.in_channels} channels")
@@ -234,18 +243,22 @@ def _mixture(kept: list[str], left: list[str], others: list[str], own: int, want
 def _with_new_head(weights: dict[str, Tensor], wanted: ViTConfig) -> Changes:
     """Return `weights` with heads of zeros for the wanted classes, or without heads."""
     heads = [name for name in weights if name.split(".")[0] in ("head", "head_dist")]
-    hidden = [name for name in weights if name.startswith("pre_logits.") and not wanted.pre_logits]
+    pre_logits = getattr(wanted, "pre_logits", 0)
+    hidden = [name for name in weights if name.startswith("pre_logits.") and not pre_logits]
     made = {name: tensor for name, tensor in weights.items() if name not in (*heads, *hidden)}
     hows = {name: "left out" for name in (*heads, *hidden)}
     if not wanted.num_classes:
         return made, hows
     like = next(iter(weights.values()))
+    if wanted.kind != "vit":
+        shapes = {f"head.{name}": value.shape for name, value in build_empty(wanted).head.named_parameters()}
+        return made | {name: like.new_zeros(s) for name, s in shapes.items()}, hows | dict.fromkeys(shapes, NEW_HEAD)
     width = wanted.pre_logits or wanted.dim * (2 if wanted.pool == "cls+mean" else 1)
     for head in ("head", "head_dist") if wanted.distillation_token else ("head",):
         shapes = {"weight": (wanted.num_classes, width), "bias": (wanted.num_classes,)}
         for kind in ("weight", "bias") if wanted.head_bias else ("weight",):
             made[f"{head}.{kind}"] = like.new_zeros(shapes[kind])
-            hows[f"{head}.{kind}"] = "new head of zeros"
+            hows[f"{head}.{kind}"] = NEW_HEAD
     return made, hows
 
 
@@ -290,7 +303,8 @@ def adapt_model(
         "pre_logits": 0 if new_head else None,
         "position_resize": position_resize or None,
     }
-    wanted = dataclasses.replace(config, **{name: value for name, value in changes.items() if value is not None})
+    changes = {name: value for name, value in changes.items() if value is not None and hasattr(config, name)}
+    wanted = dataclasses.replace(config, **changes)
     weights, preprocess, hows = _with_one_scale(loaded, wanted)
     made, about = adapt(config, weights, wanted, new_head=new_head)
     hows = _joined(hows, about)
@@ -323,7 +337,7 @@ def _with_one_scale(loaded: LoadedModel, wanted: ViTConfig) -> tuple[dict[str, T
         return weights, preprocess, {}
     mean, std = (math.fsum(values) / len(values) for values in (preprocess.mean, preprocess.std))
     one = dataclasses.replace(preprocess, channels=count, mean=(mean,) * count, std=(std,) * count)
-    name = _FIRST.get(wanted.stem, "")
+    name = _FIRST.get(getattr(wanted, "stem", ""), "")
     if (len(set(preprocess.mean)) == len(set(preprocess.std)) == 1) or name not in weights:
         return weights, one, {}
     filters = weights[name].double()

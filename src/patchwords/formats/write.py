@@ -19,7 +19,7 @@ from ..checkpoint import LoadedModel
 from ..errors import CheckError, ConfigError, nearest
 from ..models import build_empty
 from ..randomness import derived_seed
-from .format import Format
+from .format import Format, beyond_all
 
 OURS = "patchwords"
 TOLERANCE = 1e-5
@@ -74,9 +74,11 @@ def write(loaded: LoadedModel, out: Path, to: str, formats: Iterable[Format], al
         )
         return Converted(out, to, len(loaded.model.state_dict()), ())
     format, config = writable[to], loaded.model.config
-    if reasons := format.refuses(config):
+    odd = beyond_all(config)
+    if reasons := odd or format.refuses(config):
         what = f"cannot be written as {to}, which has no word for {'; '.join(reasons)}"
-        raise ConfigError(what, where=str(out), fix=f"Choose another of {', '.join([*writable, OURS])}")
+        fix = f"Choose {OURS}: no other format has" if odd else f"Choose another of {', '.join([*writable, OURS])}"
+        raise ConfigError(what, where=str(out), fix=fix)
     notes = require_same_answers(loaded, format, allow)
     arrays = arrays_of(loaded, format)
     put(out, arrays, format.files(loaded, out) if format.files else {}, to)

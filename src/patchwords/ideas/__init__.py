@@ -49,8 +49,8 @@ IDEAS = {
 """name -> the module of this folder that holds it, in the order of their numbers, S-01 to S-28"""
 
 
-FURTHER = {"positions": "positions", "pooling": "pooling", "scaling": "scaling"}
-"""name -> module of what the paper found on the way (P-15 to P-17); run where they are asked for by name"""
+FURTHER = {"positions": "positions", "pooling": "pooling", "scaling": "scaling", "permuted": "permuted"}
+"""name -> module of what the paper found on the way (P-15 to P-17, P-23); run where they are asked for by name"""
 
 
 def names() -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from ..figures.plot import Grid
 from .draws import drawn_model, largest
 from .idea import Check, Effort, Idea, Result
 from .learn import accuracy, mean_and_sd
-from .trained import drawn_order, pictures_of, pixel_order, rearrange, scale_of, seeds_of, trained
+from .trained import chance_points, drawn_order, pictures_of, pixel_order, rearrange, scale_of, seeds_of, trained
 
 POINTS = 100
 
@@ -73,7 +73,7 @@ def concluded(found: dict[tuple[str, str], list[float]], exact: float, tests: in
         Check("CNN: points lost on rearranged pictures", cnn, ">=", 5.0),
     )
     seeds = len(lost["ViT"])
-    noise = 2 * POINTS * (0.5 / (tests * seeds)) ** 0.5  # two standard errors of a difference, at the most
+    noise = chance_points(tests, seeds)
     spread = (
         f" (standard deviations over {seeds} seeds {vit_sd:.1f} and {cnn_sd:.1f})" if seeds > 1 else ", with one seed"
     )
@@ -83,12 +83,9 @@ def concluded(found: dict[tuple[str, str], list[float]], exact: float, tests: in
     )
     if all(check.met for check in checks):
         verdict = "confirmed"
-    elif checks[0].met and cnn - vit > noise:
-        verdict = "qualified"
-        reason += f" The CNN loses more, but not as the thresholds have it; chance alone makes {noise:.1f} points."
     else:
-        verdict = "refuted"
-        reason += f" The CNN does not lose clearly more: chance alone makes differences of {noise:.1f} points."
+        verdict = "qualified" if checks[0].met and vit < 1.0 + noise and cnn > 5.0 - noise else "refuted"
+        reason += f" Thresholds are at most 1 point and at least 5; up to {noise:.1f} points may be chance."
     figures: dict[str, float | int | str] = {
         f"{name}, {'as they are' if arm == 'plain' else 'rearranged'}: accuracy, %": mean_and_sd(values)[0]
         for (name, arm), values in found.items()

@@ -7,7 +7,7 @@ from dataclasses import replace
 from ..figures.plot import Plot, Series
 from .idea import Check, Effort, Idea, Result
 from .learn import accuracy, mean_and_sd
-from .trained import pictures_of, scale_of, seeds_of, trained
+from .trained import chance_points, pictures_of, scale_of, seeds_of, trained
 
 POOLS = ("cls", "mean")
 RATES = (1 / 3, 1.0, 2.0)
@@ -42,8 +42,7 @@ def concluded(
     top = {pool: tested[pool, best[pool]] for pool in POOLS}
     gaps = [a - b for a, b in zip(top["mean"], top["cls"], strict=True)]
     gap, spread = mean_and_sd(gaps)
-    error = 100 * (0.5 / tests) ** 0.5
-    allowed = max(1.0, spread, error if len(gaps) == 1 else 0.0)
+    allowed = max(1.0, spread, chance_points(tests) if len(gaps) == 1 else 0.0)
     untuned = max(abs(_mean(chosen["mean", r]) - _mean(chosen["cls", r])) for r in rates)
     checks = (
         Check("points between the two, each at its best rate, without sign", abs(gap), "<=", allowed),
@@ -56,7 +55,8 @@ def concluded(
     )
     if len(gaps) == 1:
         reason += f" With one seed and {tests:,} pictures, {allowed:.1f} points cannot be told from none."
-    verdict = "confirmed" if all(check.met for check in checks) else "qualified" if checks[0].met else "refuted"
+    sure = all(check.met for check in checks) and len(gaps) > 1
+    verdict = "confirmed" if sure else "qualified" if checks[0].met else "refuted"
     figures: dict[str, float | int | str] = {
         f"{pool}, rate {rate:.2g}: accuracy, %": _mean(values) for (pool, rate), values in tested.items()
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..figures.plot import Plot, Series
 from .idea import Check, Effort, Idea, Result
 from .learn import accuracy, mean_and_sd
-from .trained import pictures_of, scale_of, seeds_of, trained
+from .trained import chance_points, pictures_of, scale_of, seeds_of, trained
 
 KINDS = {
     False: ("none", "learned", "learned_2d", "relative"),
@@ -23,11 +23,11 @@ def run(effort: Effort) -> Result:
             config = scale.vit(position=kind)
             model = trained(config, train, scale.recipe, seed, effort, name=f"position {kind}")
             found.setdefault(kind, []).append(100 * accuracy(model, test.inputs, test.labels))
-    return concluded(found)
+    return concluded(found, len(test))
 
 
-def concluded(found: dict[str, list[float]]) -> Result:
-    """Return what the accuracies (%, one a seed) of each kind say."""
+def concluded(found: dict[str, list[float]], tests: int) -> Result:
+    """Return what the accuracies (%, one a seed) of each kind on `tests` pictures say."""
     mean = {kind: mean_and_sd(values)[0] for kind, values in found.items()}
     others = {kind: value for kind, value in mean.items() if kind != "none"}
     paper = [mean[kind] for kind in ("learned", "learned_2d", "relative")]
@@ -43,7 +43,14 @@ def concluded(found: dict[str, list[float]]) -> Result:
         reason += f" Having no positions is not the worst: {worst} is."
     elif not checks[1].met:
         reason += " Having none is the worst; how the kinds differ here is more than in the paper."
-    verdict = "confirmed" if all(check.met for check in checks) else "qualified" if worst == "none" else "refuted"
+    noise = chance_points(tests, seeds)
+    close = abs(checks[0].value) < noise
+    if close:
+        reason += f" Less than {noise:.1f} points, twice the standard error, settles nothing."
+    if all(check.met for check in checks) and not close:
+        verdict = "confirmed"
+    else:
+        verdict = "qualified" if worst == "none" or close else "refuted"
     figures: dict[str, float | int | str] = {f"{kind}: accuracy, %": value for kind, value in mean.items()}
     figures |= {f"{kind}: standard deviation, points": mean_and_sd(values)[1] for kind, values in found.items()}
     figures["paper, points of 1-D, 2-D, relative over none (ImageNet, 5-shot)"] = "2.8, 2.6, 2.7"

@@ -17,7 +17,7 @@ from ..formats.adapt import adapt_model
 from ..randomness import permutation
 from .idea import Check, Effort, Idea, Result
 from .learn import PictureSet, accuracy, answers, learn, mean_and_sd, new_model, real_pictures
-from .trained import Scale, scale_of, seeds_of, trained
+from .trained import Scale, chance_points, scale_of, seeds_of, trained
 
 SMALL, LARGE = (24, 24), (32, 32)
 """pixels of pictures before and after the transfer; the table of positions is resampled"""
@@ -101,7 +101,11 @@ def best(start: nn.Module, task: Task, scale: Scale, seed: int, effort: Effort) 
     for share in RATES:
         model = copy.deepcopy(start)
         batches = task.labelled.batches(seed, BATCH, AugmentConfig(crop="shift", shift=scale.recipe.shift, flip=True))
-        learn(model, batches, STEPS[effort.full], share * scale.recipe.lr, seed, optimizer=scale.recipe.optimizer)
+        learn(
+            model, batches, STEPS[effort.full], share * scale.recipe.lr, seed, optimizer=scale.recipe.optimizer,
+            dtype=getattr(torch, scale.recipe.precision), progress=effort.progress,
+            name=f"{len(task.labelled)} labels, rate {share * scale.recipe.lr:.2g}, seed {seed}",
+        )  # fmt: skip
         runs.append((accuracy(model, task.chosen_by.inputs, task.chosen_by.labels), -share, model))
     model = max(runs, key=lambda each: each[:2])[2]
     return 100 * accuracy(model, task.test.inputs, task.test.labels)
@@ -126,7 +130,7 @@ def concluded(found: dict[int, list[tuple[float, float]]], heads: list[tuple[flo
     seeds = len(next(iter(found.values())))
     reason = f"Pre-trained on other classes against from scratch, each at its best rate: {told} ({seeds} seed(s))."
     gains = [gain for each in won.values() for gain in each]
-    noise = 200 * (0.5 / tests) ** 0.5  # two standard errors of a difference, at the most
+    noise = chance_points(tests)
     close = seeds == 1 and min(gains) < noise
     if close:
         reason += f" With one seed and {tests:,} pictures, a gain below {noise:.1f} points may be chance."

@@ -9,7 +9,7 @@ from ..cost import cost_of
 from ..figures.plot import Plot, Series
 from .idea import Check, Effort, Idea, Result
 from .learn import accuracy, answers, mean_and_sd
-from .trained import Scale, pictures_of, scale_of, seeds_of, trained
+from .trained import Scale, chance_points, pictures_of, scale_of, seeds_of, trained
 
 AXES = ("depth", "width", "patch")
 
@@ -26,7 +26,7 @@ def run(effort: Effort) -> Result:
                 model = trained(config, train, scale.recipe, seed, effort, name=f"{axis}, {macs / 1e6:.2g}M")
                 loss = _loss(model, train.first(1000))
                 found.setdefault((axis, macs), []).append((100 * accuracy(model, test.inputs, test.labels), loss))
-    return concluded(found)
+    return concluded(found, len(test))
 
 
 def grown(scale: Scale, full: bool) -> dict[str, list[Any]]:
@@ -48,8 +48,8 @@ def _loss(model: Any, pictures: Any) -> float:
     return -float(logits.gather(1, pictures.labels[:, None]).mean())
 
 
-def concluded(found: dict[tuple[str, float], list[tuple[float, float]]]) -> Result:
-    """Return what (accuracy in %, training loss in nats), one a seed, of each axis and cost say."""
+def concluded(found: dict[tuple[str, float], list[tuple[float, float]]], tests: int) -> Result:
+    """Return what (accuracy in % of `tests` pictures, training loss in nats), one a seed, of each axis and cost say."""
     slopes, losses, lines = {}, {}, []
     figures: dict[str, float | int | str] = {}
     for axis in AXES:
@@ -70,8 +70,11 @@ def concluded(found: dict[tuple[str, float], list[tuple[float, float]]]) -> Resu
     told = ", ".join(f"{axis} {slopes[axis]:+.2f} points ({losses[axis]:+.3f} nats of training loss)" for axis in AXES)
     reason = f"Each doubling of cost gives: {told}."
     seeds = len(next(iter(found.values())))
+    for axis in AXES:
+        if slopes[axis] < 0 < losses[axis]:
+            reason += f" More {axis} fits the training pictures worse too: this training is too short for it."
     if seeds == 1:
-        reason += " With one seed, differences below a point may be chance."
+        reason += f" With one seed and {tests:,} pictures, {chance_points(tests):.1f} points in all may be chance."
     met = sum(check.met for check in checks)
     verdict = "confirmed" if met == len(checks) else "qualified" if met else "refuted"
     plot = Plot("Deeper, wider, finer", "million multiply-adds a picture", "accuracy, %", tuple(lines), log_x=True)

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,6 +116,14 @@ def pictures_of(effort: Effort) -> tuple[PictureSet, PictureSet]:
 @functools.lru_cache(maxsize=1)  # ideas run one after another look at the same ones
 def _pictures(data: str, seed: int, train: int, test: int) -> tuple[PictureSet, PictureSet]:
     return real_pictures(Effort(seed=seed, data=data), train, test)
+
+
+def chance_points(tests: int, seeds: int = 1) -> float:
+    """Return twice the standard error, in points, of a difference of two accuracies on `tests` pictures, at the most.
+
+    Seeds count as new pictures; that they are the same ones makes differences of one model to another smaller.
+    """
+    return 200 * math.sqrt(0.5 / (tests * seeds))
 
 
 def trained(

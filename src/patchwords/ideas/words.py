@@ -13,7 +13,7 @@ from ..transfer.axes import find_axes
 from ..transfer.few_shot import fit_ridge
 from .idea import Check, Effort, Idea, Result
 from .learn import PictureSet, accuracy, mean_and_sd
-from .trained import pictures_of, scale_of, seeds_of, trained
+from .trained import chance_points, pictures_of, scale_of, seeds_of, trained
 
 WORDS = {False: 128, True: 512}
 ROUNDS = 12
@@ -109,14 +109,14 @@ def concluded(found: dict[str, list[float]], tests: int, shown: np.ndarray) -> R
         Check("company: points of the ViT without positions over the bag of words", unordered - bag, ">", 0.0),
         Check("places: points of positions over none", placed - unordered, ">", 0.0),
     )
-    error = 100 * (0.25 / tests) ** 0.5 * 2**0.5 / len(found[ARMS[0]]) ** 0.5
+    noise = chance_points(tests, len(found[ARMS[0]]))
     reason = (
         f"Counts of words are right for {bag:.1f} %, the set of patches for {unordered:.1f} %, patches with places for "
         f"{placed:.1f} %."
     )
-    close = [check for check in checks if abs(check.value) < 2 * error]
+    close = [check for check in checks if abs(check.value) < noise]
     if close:
-        reason += f" A difference below {2 * error:.1f} points, twice its standard error, settles nothing."
+        reason += f" A difference below {noise:.1f} points, twice its standard error, settles nothing."
     met = sum(check.met for check in checks)
     verdict = "refuted" if met == 0 else "qualified" if met == 1 or close else "confirmed"
     figures: dict[str, float | int | str] = {f"{arm}: accuracy, %": mean_and_sd(found[arm])[0] for arm in ARMS}

@@ -117,7 +117,8 @@ def check_attends(model: nn.Module) -> Any:
     Raises:
         ConfigError: it is not.
     """
-    if not all(hasattr(model, name) for name in ("embed", "blocks", "num_prefix_tokens")):
+    parts = all(hasattr(model, name) for name in ("embed", "blocks", "num_prefix_tokens"))
+    if not parts or not all(hasattr(block, "attn") for block in model.blocks):
         what = f"{type(model).__name__} has no attention to look at"
         raise ConfigError(what, fix="Receptive fields and similarity work for every model")
     if not len(model.blocks):

@@ -8,8 +8,8 @@ from .zoo import list_models, model_config
 
 if TYPE_CHECKING:
     from ..config import Size
-    from .kinds import build, build_empty
     from .contract import Classifier
+    from .kinds import build, build_empty
     from .vit import ViT
 
 __all__ = ["ViT", "build", "build_empty", "create_model", "list_models", "model_config"]

@@ -5,15 +5,18 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..architecture.windows import Box
 from ..config import ViTConfig
-from . import kernels
+from . import kernels, windows
 from .contract import Record, note
 from .layers import Dense, Mlp, layer_norm
-from .position import Places, relative_bias, relative_table, rotate
+from .position import Places, box_bias, prefix_bias, relative_bias, relative_table, rotate
 
 EXPLICIT_TOKENS = {"training": 1024, "inference": 256}
 """longest bfloat16 sequence for which plain products beat torch's fused kernel on a CPU.
@@ -45,6 +48,57 @@ def attend(
     return (F.dropout(weights, dropout) if dropout else weights) @ v, weights
 
 
+def attend_in_tiles(
+    q: Tensor, k: Tensor, v: Tensor, box: Box, bias: Tensor | None, dropout: float, explicit: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Return what patches get that attend to their box and to the tokens before the patches.
+
+    Args:
+        q: (B, heads, N, D_h); k and v: (B, heads, P + N, D_h).
+        bias: (heads, cells, P + keys) of every tile, or None.
+        explicit: make the weights; what is returned is computed from them, so that both have one graph.
+
+    Returns:
+        (B, heads, N, D_h); weights (B, heads, N, P + N), zero outside the box, or None.
+    """
+    heads, prefix = q.shape[1], k.shape[2] - q.shape[2]
+    keys, values = (_with_prefix(x, box, prefix) for x in (k, v))
+    mask = windows.tile_mask(box, q)
+    if mask is not None:
+        mask = F.pad(mask, (prefix, 0))
+        bias = (mask if bias is None else mask + bias[:, None]).expand(heads, *mask.shape)
+    elif bias is not None:
+        bias = bias[:, None].expand(-1, keys.shape[1] // heads, -1, -1)
+    bias = None if bias is None else bias.flatten(0, 1)
+    if not explicit:
+        return windows.join(box, attend(windows.cut(box, q), keys, values, bias, dropout)[0], heads), None
+    scores = (windows.cut(box, q) * q.shape[-1] ** -0.5) @ keys.transpose(-2, -1)
+    tiles = (scores if bias is None else scores + bias).softmax(dim=-1)
+    numbers = _numbers(box, prefix, q.device).expand(q.shape[0], heads, -1, -1)
+    table = tiles.new_zeros(*q.shape[:3], k.shape[2] + 1)  # one column more, for cells outside the picture
+    weights = table.scatter(-1, numbers, windows.join(box, tiles, heads))[..., :-1]
+    tiles = windows.cut(box, F.pad(weights, (0, 1)).gather(-1, numbers))  # what follows depends on `weights`
+    return windows.join(box, (F.dropout(tiles, dropout) if dropout else tiles) @ values, heads), weights
+
+
+def _with_prefix(tokens: Tensor, box: Box, prefix: int) -> Tensor:
+    """Return the keys of every tile, (B, heads * tiles, P + keys, D_h), of tokens (B, heads, P + N, D_h)."""
+    tiles = windows.cut(box, tokens[:, :, prefix:], around=True)
+    if not prefix:
+        return tiles
+    first = tokens[:, :, :prefix].repeat_interleave(tiles.shape[1] // tokens.shape[1], dim=1)
+    return torch.cat([first, tiles], dim=2)
+
+
+def _numbers(box: Box, prefix: int, device: torch.device) -> Tensor:
+    """Return the token number of each key of each patch, (1, 1, N, P + keys); T for those outside the picture."""
+    count = math.prod(box.grid)
+    numbers = windows.numbers(box, device)
+    numbers = torch.where(numbers < 0, count, numbers) + prefix
+    numbers = torch.cat([torch.arange(prefix, device=device).expand(len(numbers), -1), numbers], dim=1)
+    return windows.join(box, numbers[None, :, None].expand(-1, -1, math.prod(box.tile), -1), 1)
+
+
 def _explicit_is_faster(q: Tensor, k: Tensor) -> bool:
     if q.device.type != "cpu" or q.dtype != torch.bfloat16:
         return False
@@ -70,6 +124,7 @@ class Attention(nn.Module):
             self.relative_position_bias_table = nn.Parameter(relative_table(config, layer))
         self.proj = Dense(dim, dim, config.proj_bias, gain=config.residual_gain)
         self.attn_drop, self.proj_drop = nn.Dropout(config.attention_dropout), nn.Dropout(config.dropout)
+        self.layer = layer
         self.qkv_bias, self.qk_norm, self.relative = config.qkv_bias, config.qk_norm, config.position == "relative"
 
     def forward(
@@ -84,12 +139,12 @@ class Attention(nn.Module):
         batch, count, _ = tokens.shape
         dropout = self.attn_drop.p if self.training else 0.0
         qkv = self._qkv(tokens)
-        bias = None
-        if self.relative:
-            bias = relative_bias(self.relative_position_bias_table, self.grid, places).to(qkv.dtype)
-        changed = self.qk_norm or dropout or places.rotation is not None or record is not None or first is not None
+        box = self._box(places, record)
+        bias = None if box else self._bias(places, qkv)
+        plain = box is None and record is None and first is None and places.rotation is None
         shared = bias is None or bias.shape[0] == 1  # one bias for all pictures
-        if not changed and shared and count <= EXPLICIT_TOKENS["training"] and kernels.pay(qkv):
+        plain = plain and shared and not (self.qk_norm or dropout)
+        if plain and count <= EXPLICIT_TOKENS["training"] and kernels.pay(qkv):
             return self.proj_drop(self.proj(kernels.attention(qkv, self.num_heads, bias)))
         q, k, v = qkv.view(batch, count, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
         if self.qk_norm:
@@ -99,9 +154,53 @@ class Attention(nn.Module):
             q, k = rotate(q, rotation), rotate(k, rotation)
         if first is not None:
             q, bias = q[:, :, :first], bias if bias is None else bias[:, :, :first]
-        heads, weights = attend(q, k, v, bias, dropout, explicit=record is not None)
+        if box:
+            heads, weights = self._attend_in_tiles(q, k, v, places, box, dropout, record is not None)
+        else:
+            heads, weights = attend(q, k, v, bias, dropout, explicit=record is not None)
         note(record, f"{name}/weights", weights)
         return self.proj_drop(self.proj(heads.transpose(1, 2).flatten(2)))
+
+    def _box(self, places: Places, record: Record | None) -> Box | None:
+        """Return the box whose tiles attend; None: all scores are made, and `_bias` has the mask.
+
+        What is recorded is made in the smallest tiles: what a token is computed from is then what it attends to.
+        """
+        if not places.boxes or (places.masks and record is None):
+            return None
+        box = places.boxes[self.layer % len(places.boxes)]
+        return box if record is None else box.exact
+
+    def _bias(self, places: Places, like: Tensor) -> Tensor | None:
+        """Return what is added to the scores, (1 or B, 1 or heads, T, T), or None."""
+        bias = places.masks[self.layer % len(places.masks)].to(like.dtype) if places.masks else None
+        if self.relative:
+            relative = relative_bias(self.relative_position_bias_table, self.grid, places).to(like.dtype)
+            bias = relative if bias is None else relative + bias
+        return bias
+
+    def _attend_in_tiles(
+        self, q: Tensor, k: Tensor, v: Tensor, places: Places, box: Box, dropout: float, explicit: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return what `attend` does with the mask of `box`, without T x T scores; `explicit`: the T x T weights too.
+
+        The first tokens attend to all. Patches attend tile by tile: heads and tiles are one dimension, and the keys of
+        every tile begin with the first tokens.
+        """
+        count = math.prod(box.grid)
+        prefix, bias, first_bias = k.shape[2] - count, None, None
+        if self.relative:
+            table = self.relative_position_bias_table
+            bias = box_bias(table, self.grid, places, box, prefix).to(q.dtype)
+            first_bias = prefix_bias(table, prefix, count).to(q.dtype)[None, :, : q.shape[2]] if prefix else None
+        first = attend(q[:, :, :prefix], k, v, first_bias, dropout, explicit) if prefix else None
+        if q.shape[2] <= prefix:
+            return first
+        rest = attend_in_tiles(q[:, :, prefix:], k, v, box, bias, dropout, explicit)
+        if first is None:
+            return rest
+        weights = torch.cat([first[1], rest[1]], dim=2) if explicit else None
+        return torch.cat([first[0], rest[0]], dim=2), weights
 
     def _qkv(self, tokens: Tensor) -> Tensor:
         if self.qkv_bias != "qv":

@@ -34,7 +34,7 @@ class BagOfPatches(Base):
     def __init__(self, config: BagConfig) -> None:
         super().__init__(config, config.dim)
         self.patch_embed = PatchEmbed(config.in_channels, config.patch_size, config.dim, bias=True, backbone=None)
-        self.blocks.extend(BagBlock(config) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(BagBlock(config) for _ in range(config.depth))
         self.norm = layer_norm(config, config.dim)
         self.add_head()
 

@@ -17,7 +17,8 @@ from .layers import Head
 class Base(nn.Module):
     """A classifier of `contract.Classifier` whose tokens go through `blocks`, one after the other.
 
-    A subclass fills `blocks` and defines `embed`; it may define `encode` (after the last block) and `pool`.
+    A subclass makes what is before the blocks, `blocks`, what is behind them and the head, in that order, and defines
+    `embed`; it may define `encode` (after the last block) and `pool`.
 
     Args:
         config: of any kind.
@@ -30,7 +31,6 @@ class Base(nn.Module):
         super().__init__()
         self.config, self.grid, self.num_features = config, config.grid, num_features
         self.checkpointing = False
-        self.blocks = nn.ModuleList()
 
     def add_head(self) -> None:
         """Make the head: last, so that the draws before it do not depend on the number of classes."""

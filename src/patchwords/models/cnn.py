@@ -56,7 +56,7 @@ class CNN(Base):
         super().__init__(config, config.dim)
         kernel, stride = (7, 2) if config.root == "large" else (3, 1)
         self.stem = ConvNorm(config.in_channels, config.width, kernel, stride, config.groups)
-        inputs, number = config.width, 0
+        inputs, number, self.blocks = config.width, 0, nn.ModuleList()
         for stage, depth in enumerate(config.depths):
             for unit in range(depth):
                 rate = config.drop_path * number / max(config.depth - 1, 1)

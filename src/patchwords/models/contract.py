@@ -27,6 +27,8 @@ class Classifier(Protocol):
     | `blockNN/+attn`        | (B, T, D)          | tokens after that addition, z'_l                         |
     | `blockNN/mlp`          | (B, T, D)          | what the MLP adds                                        |
     | `blockNN/+mlp`         | (B, T, D)          | tokens after the block, z_l                              |
+    | `blockNN/conv`, `mix`  | (B, T, D)          | in place of `attn`: convolutions, a Mixer's mixing       |
+    | `blockNN/+conv`, `+mix`| (B, T, D)          | tokens after that addition; maps count rows first        |
     | `encoded`              | (B, T, D)          | tokens after the last LayerNorm                          |
     | `pool/weights`         | (B, heads, 1, T)   | of attention pooling only                                |
     | `features`             | (B, num_features)  | one vector a picture, y; what linear probes read         |

@@ -21,13 +21,19 @@ class LSTMLayer(nn.Module):
 
     def __init__(self, inputs: int, config: LSTMConfig) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(inputs, config.hidden_dim, batch_first=True, bidirectional=config.bidirectional)
+        self.hidden_dim, self.directions = config.hidden_dim, ("", "_reverse")[: 1 + config.bidirectional]
+        gates = 4 * config.hidden_dim
+        shapes = {"weight_ih": (gates, inputs), "weight_hh": (gates, config.hidden_dim)}
+        shapes |= {"bias_ih": (gates,), "bias_hh": (gates,)}
+        for direction in self.directions:
+            for name, shape in shapes.items():
+                self.register_parameter(name + direction, nn.Parameter(torch.empty(shape)))
         self.drop = nn.Dropout(config.dropout)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw the initial values again."""
-        for name, parameter in self.lstm.named_parameters():
+        for name, parameter in self.named_parameters():
             if name.startswith("weight"):
                 for matrix in parameter.chunk(4):
                     nn.init.xavier_uniform_(matrix)
@@ -38,7 +44,10 @@ class LSTMLayer(nn.Module):
 
     def forward(self, z: Tensor, record: Record | None = None, name: str = "block00") -> Tensor:
         """Return the states (B, N, directions * hidden_dim) after each of the tokens (B, N, inputs)."""
-        return self.drop(self.lstm(z)[0])
+        start = z.new_zeros(len(self.directions), z.shape[0], self.hidden_dim)
+        weights, both = list(self.parameters()), len(self.directions) == 2
+        # what nn.LSTM calls; the module itself cannot be compiled as part of one graph
+        return self.drop(torch.lstm(z, (start, start), weights, True, 1, 0.0, self.training, both, True)[0])
 
 
 class PatchLSTM(Base):
@@ -54,7 +63,7 @@ class PatchLSTM(Base):
         super().__init__(config, width)
         self.patch_embed = PatchEmbed(config.in_channels, config.patch_size, config.dim, bias=True, backbone=None)
         self.drop = nn.Dropout(config.dropout)
-        self.blocks.extend(LSTMLayer(width if layer else config.dim, config) for layer in range(config.depth))
+        self.blocks = nn.ModuleList(LSTMLayer(width if layer else config.dim, config) for layer in range(config.depth))
         self.norm = layer_norm(config, width)
         self.add_head()
 

@@ -55,7 +55,7 @@ class MLPMixer(Base):
     def __init__(self, config: MixerConfig) -> None:
         super().__init__(config, config.dim)
         self.patch_embed = PatchEmbed(config.in_channels, config.patch_size, config.dim, True, None)
-        self.blocks.extend(MixerBlock(config) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(MixerBlock(config) for _ in range(config.depth))
         self.norm = layer_norm(config, config.dim)
         self.add_head()
 

@@ -38,7 +38,7 @@ class MLP(Base):
         super().__init__(config, config.dim)
         rows, columns = config.image_size
         widths = [config.in_channels * rows * columns] + [config.dim] * (config.depth - 1)
-        self.blocks.extend(Hidden(config, inputs) for inputs in widths)
+        self.blocks = nn.ModuleList(Hidden(config, inputs) for inputs in widths)
         self.add_head()
 
     def embed(self, images: Tensor) -> Tensor:

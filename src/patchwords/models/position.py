@@ -32,7 +32,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..architecture.windows import Box, boxes
 from ..config import Size, ViTConfig
+from . import windows
 
 _NEIGHBOURS = ((0, 1), (1, 0), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, -1), (-1, 1))
 """(rows down, columns right)"""
@@ -56,7 +58,11 @@ class Places(NamedTuple):
     rotation: Tensor | None = None
     """(2, 1 or B, 1, T, head_dim / 2): cosine and sine of the angle of each token"""
     index: Tensor | None = None
-    """(1 or B, T, T): row of the relative table for each query and key"""
+    """(1 or B, T, T): row of the relative table for each query and key; None where only boxes are computed"""
+    boxes: tuple[Box, ...] = ()
+    """what patches attend to, block after block in turn; empty: attention is global, or patches were left out"""
+    masks: tuple[Tensor, ...] = ()
+    """(1 or B, 1, T, T) for each of the boxes: 0 where a query attends to a key, -inf elsewhere; empty: use boxes"""
 
     def kept(self, tokens: Tensor) -> Places:
         """Return the places of only those `tokens` (B, t), numbered from 0, of each picture."""
@@ -65,7 +71,8 @@ class Places(NamedTuple):
             rotation = rotation[:, 0, 0][:, tokens][:, :, None]
         if index is not None:
             index = index[0][tokens[:, :, None], tokens[:, None, :]]
-        return Places(self.grid, rotation, index)
+        masks = tuple(mask[0, 0][tokens[:, :, None], tokens[:, None, :]][:, None] for mask in self.masks)
+        return Places(self.grid, rotation, index, masks=masks)
 
 
 class RowsAndColumns(nn.Module):
@@ -122,15 +129,23 @@ def position_rows(
     return torch.cat([prefix, unplaced, patches.flatten(0, 1)])[None]
 
 
-def locate(config: ViTConfig, grid: Size, tokens: Tensor, window: bool = False) -> Places:
-    """Return what attention needs to know of positions for pictures of `grid`; `tokens` give type and device."""
-    whole = config.grid if window else grid
+def locate(config: ViTConfig, grid: Size, tokens: Tensor, window: bool = False, sparse: bool = False) -> Places:
+    """Return what attention needs to know of positions for pictures of `grid`; `tokens` give type and device.
+
+    Args:
+        window: pictures are cut out of larger ones.
+        sparse: make nothing of T x T where boxes are the faster way.
+    """
+    whole, prefix = config.grid if window else grid, config.num_prefix_tokens
+    seen = boxes(config, grid)
+    if not (sparse and seen and all([box.pays for box in seen])):  # of a generator torch.compile makes no graph
+        masks = tuple(windows.full_mask(box, prefix, tokens) for box in seen)
+        index = relative_index(grid, prefix, tokens.device, whole)[None] if config.position == "relative" else None
+    else:
+        masks, index = (), None
     if config.position == "rope":
-        return Places(grid, rotation=rotation(grid, config, tokens, whole))
-    if config.position == "relative":
-        index = relative_index(grid, config.num_prefix_tokens, tokens.device, whole)
-        return Places(whole, index=index[None])
-    return Places(grid)
+        return Places(grid, rotation(grid, config, tokens, whole), None, seen, masks)
+    return Places(whole if config.position == "relative" else grid, None, index, seen, masks)
 
 
 def middle(table: Tensor, grid: Size) -> Tensor:
@@ -275,3 +290,21 @@ def relative_bias(table: Tensor, own_grid: Size, places: Places) -> Tensor:
     if places.grid != own_grid:
         table = relative_resampled(table, own_grid, places.grid)
     return table[places.index].permute(0, 3, 1, 2)
+
+
+def box_bias(table: Tensor, own_grid: Size, places: Places, box: Box, prefix: int) -> Tensor:
+    """Return the bias (heads, cells, prefix + keys) that `table` gives in every tile of `box`."""
+    if places.grid != own_grid:
+        table = relative_resampled(table, own_grid, places.grid)
+    rows, columns = places.grid
+    down, right = windows.offsets(box, table.device)
+    down = (down + rows - 1).clamp(0, 2 * rows - 2)  # beyond are cells outside the picture only
+    right = (right + columns - 1).clamp(0, 2 * columns - 2)
+    to_first = relative_rows(places.grid, prefix) - 2
+    return table[F.pad(down * (2 * columns - 1) + right, (prefix, 0), value=to_first)].permute(2, 0, 1)
+
+
+def prefix_bias(table: Tensor, prefix: int, count: int) -> Tensor:
+    """Return the bias (heads, prefix, prefix + count) that `table` gives the first tokens: each other, the patches."""
+    to_first, to_patches = table[-1:].expand(prefix, -1), table[-3:-2].expand(count, -1)
+    return torch.cat([to_first, to_patches]).t()[:, None].expand(-1, prefix, -1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -110,8 +109,9 @@ class ViT(nn.Module):
         z = torch.cat([*prefix, patches], dim=1) if prefix else patches
         positions = position_rows(self.pos_embed, self.config, grid, z, self._cut_out(grid))
         z = self.pos_drop(z if positions is None else z + positions)
-        where = locate(self.config, grid, z, self._cut_out(grid))
-        if self.training and self.config.patch_dropout:
+        leaves_out = self.training and self.config.patch_dropout > 0
+        where = locate(self.config, grid, z, self._cut_out(grid), sparse=not leaves_out)
+        if leaves_out:
             kept = self._draw_patches(z)
             z, where = z.gather(1, kept[..., None].expand(-1, -1, z.shape[-1])), where.kept(kept)
         return self.norm_pre(z), where

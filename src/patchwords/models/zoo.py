@@ -12,6 +12,7 @@ from typing import Any
 from ..architecture import Architecture, Size, architecture_of
 from ..errors import ConfigError
 from ..overrides import with_fields
+from .predecessors import PREDECESSORS
 
 Changes = dict[str, Any]
 
@@ -26,6 +27,7 @@ def _sized(image_size: int, patch_size: int) -> Changes:
 
 SHAPES: dict[str, Changes] = {
     "micro": _shape(128, 6, 4, 512),
+    "nano": _shape(64, 4, 2, 256),
     "tiny": _shape(192, 12, 3, 768),
     "small": _shape(384, 12, 6, 1536),
     "base": _shape(768, 12, 12, 3072),
@@ -35,7 +37,7 @@ SHAPES: dict[str, Changes] = {
     "giant": _shape(1408, 40, 16, 6144),
     "gigantic": _shape(1664, 48, 16, 8192),
 }
-"""B, L, H: the paper, table 1. Ti, S: DeiT, 2012.12877. so400m: 2305.13035. g, G: 2106.04560. micro: ours."""
+"""B, L, H: the paper, table 1. Ti, S: DeiT, 2012.12877. so400m: 2305.13035. g, G: 2106.04560. micro, nano: ours."""
 
 _GAP = {"pool": "mean", "class_token": False}
 _NO_HEAD = {"num_classes": 0}
@@ -72,7 +74,7 @@ def _small_pictures() -> dict[str, Changes]:
     ten = {"num_classes": 10}
     presets = {
         f"vit_{size}_patch{patch}_32": SHAPES[size] | _sized(32, patch) | ten
-        for size in ("micro", "tiny", "small", "base")
+        for size in ("nano", "micro", "tiny", "small", "base")
         for patch in (2, 4, 8)
     }
     for size in ("tiny", "small"):
@@ -136,7 +138,7 @@ def _dino() -> dict[str, Changes]:
     return presets
 
 
-PRESETS: dict[str, Changes] = _paper() | _small_pictures() | _later() | _dino()
+PRESETS: dict[str, Changes] = _paper() | _small_pictures() | _later() | _dino() | PREDECESSORS
 """name -> kind (vit when it says none) and changes to its defaults"""
 
 

@@ -74,10 +74,9 @@ def _about(survey: Survey) -> str:
 
 def _model(subject) -> str:
     config = subject.model.config
-    sizes = [f"pictures of {config.image_size[0]}x{config.image_size[1]} pixels"]
-    if hasattr(config, "patch_size"):
-        heads = f"{config.depth} layers of {config.num_heads} heads, width {config.dim}, positions: {config.position}"
-        sizes += [f"patches of {config.patch_size[0]}x{config.patch_size[1]}", heads, f"answer from: {config.pool}"]
+    sizes = [f"pictures of {config.image_size[0]}x{config.image_size[1]} pixels", config.summary]
+    if config.kind == "vit":
+        sizes += [f"positions: {config.position}", f"answer from: {config.pool}"]
     parameters = sum(parameter.numel() for parameter in subject.model.parameters())
     return f"{subject.name}: {parameters:,} parameters; {'; '.join(sizes)}; {len(subject.classes)} classes."
 

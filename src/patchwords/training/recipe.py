@@ -102,8 +102,8 @@ def _small_pictures(looked: Survey, name: str) -> Choice:
             epochs=epochs, batch_size=128, shards=2, label_smoothing=0.1, whiten_patches=model.patch_matrix
         ),
     )
-    mirrored = " and mirrored" if flip else ""
-    return Choice(run, chosen, f"pictures moved by up to 3 pixels{mirrored}, parts of them first")
+    mirrored, parts = " and mirrored" if flip else "", ", parts of them first" if run.augment.early_crop else ""
+    return Choice(run, chosen, f"pictures moved by up to 3 pixels{mirrored}{parts}")
 
 
 def _early_crop(model: Architecture) -> int:

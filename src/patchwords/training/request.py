@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..architecture import architecture_of
 from ..config import RunConfig
 from ..data.levels import with_level
 from ..data.survey import Survey
@@ -92,7 +93,18 @@ def apply(request: Request, run: RunConfig) -> RunConfig:
         run = dataclasses.replace(run, augment=with_level(run.augment, request.augment))
     sections = parse_settings(request.settings)
     _keep_in_step(sections, run)
+    if "kind" in sections.get("model", {}):
+        _leave_out_patches(sections, run)
     return override(run, sections)
+
+
+def _leave_out_patches(sections: dict[str, dict[str, Any]], run: RunConfig) -> None:
+    """Switch off what a recipe chose for patches, where it was not asked for and the kind asked for cannot do it."""
+    model = architecture_of(sections["model"]["kind"])
+    if not model.patch_matrix and run.train.whiten_patches:
+        sections.setdefault("train", {}).setdefault("whiten_patches", False)
+    if model.kind != "vit" and run.augment.early_crop:
+        sections.setdefault("augment", {}).setdefault("early_crop", 0)
 
 
 def _keep_in_step(sections: dict[str, dict[str, Any]], run: RunConfig) -> None:

@@ -89,12 +89,13 @@ def train_steps(job: Job, signals: StopSignals) -> None:
                 progress.note(measure_validation(job, log, tracker))
             watch.after(state.step)
             overdue = time.monotonic() - saved_at >= run.train.save_seconds
-            if overdue or signals.requested or state.step == state.steps:
+            requested = signals.requested  # asked once: what is said to be saved must be
+            if overdue or requested or state.step == state.steps:
                 save(job, log)
                 saved_at = time.monotonic()
-            if signals.requested and state.step < state.steps:
+            if requested and state.step < state.steps:
                 raise Stopped(
-                    f"stopped by {signals.requested} after step {state.step} of {state.steps}; everything is saved. "
+                    f"stopped by {requested} after step {state.step} of {state.steps}; everything is saved. "
                     "Run the same command again to go on",
                     where=str(job.out),
                 )

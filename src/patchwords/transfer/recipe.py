@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..architecture import ViTConfig
+from ..architecture import Architecture
 from ..checkpoint import LoadedModel
 from ..config import AugmentConfig, DataConfig, OptimizerConfig, RunConfig, ScheduleConfig, TrainConfig, TransferConfig
 from ..data.survey import Survey
@@ -17,6 +17,8 @@ RATES = {"all": 3e-4, "last": 5e-4, "lora": 2e-3, "head": 3e-3, "probe": 1e-3}
 """learning rate of AdamW where none is given and none can be found out; the sweep stays near it"""
 OF_WIDTH = 768
 """width of the models whose matrices are moved at these rates; narrower ones faster, as the root"""
+NOISE = ("dropout", "attention_dropout", "drop_path", "patch_dropout")
+"""settings of models that are off unless asked for"""
 FRACTION = 0.1
 """share of the training pictures set aside for validation"""
 
@@ -81,7 +83,7 @@ def choose(looked: Survey, device: str, source: LoadedModel, transfer: TransferC
     Args:
         transfer: with `checkpoint` and `tune`; the layer decay is chosen here.
     """
-    config: ViTConfig = source.model.config
+    config: Architecture = source.model.config
     size = source.preprocess.image_size
     kind = "last" if transfer.last_blocks else transfer.tune if transfer.tune in RATES else "head"
     train, schedule = _length(looked, device, kind)
@@ -89,9 +91,7 @@ def choose(looked: Survey, device: str, source: LoadedModel, transfer: TransferC
     rate = RATES[kind] * ((OF_WIDTH / config.dim) ** 0.5 if inside else 1.0)
     decay = round(LOWEST_LAYER ** (1 / (config.depth + 1)), 2) if kind == "all" else 1.0
     return RunConfig(
-        model=dataclasses.replace(
-            config, image_size=size, dropout=0.0, attention_dropout=0.0, drop_path=0.0, patch_dropout=0.0
-        ),
+        model=dataclasses.replace(config, image_size=size, **{name: 0.0 for name in NOISE if hasattr(config, name)}),
         data=_data(source, looked),
         augment=_augment(looked, size, kind),
         optimizer=OptimizerConfig(

@@ -116,7 +116,7 @@ class Source:
             ConfigError: it does not answer with one vector a picture.
         """
         loaded = self._load(self.name)
-        if loaded.model.config.pool == "none":
+        if getattr(loaded.model.config, "pool", "") == "none":
             fix = "Give a checkpoint that pools its tokens: cls, mean, cls+mean or map"
             raise ConfigError("answers for every token, not for the picture", where=self.name, fix=fix)
         return loaded
@@ -163,18 +163,20 @@ class Tuning:
         made, hows = adapt_model(
             loaded,
             image_size=run.data.image_size,
-            patch_size=wanted.patch_size,
+            patch_size=getattr(wanted, "patch_size", None),
             channels=run.data.channels,
             classes=manifest.classes,
-            position_resize=wanted.position_resize,
+            position_resize=getattr(wanted, "position_resize", ""),
         )
-        if any("new head" in how for how in hows.values()) and not made.model.config.head_bias:
+        if any("new head" in how for how in hows.values()) and not getattr(made.model.config, "head_bias", True):
             made.model.config = dataclasses.replace(made.model.config, head_bias=True)
             made.model.reset_classifier(len(manifest.classes))
         data = run.data
         if not {"data.mean", "data.std"} & self.request.settings.keys():
             data = dataclasses.replace(data, mean=made.preprocess.mean, std=made.preprocess.std)
-        config = dataclasses.replace(made.model.config, **{name: getattr(wanted, name) for name in FREE})
+        config = dataclasses.replace(
+            made.model.config, **{name: getattr(wanted, name) for name in FREE if hasattr(wanted, name)}
+        )
         provenance = {
             "checkpoint": self.request.checkpoint,
             "sha256": self.source.hash,
