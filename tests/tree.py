@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import ast
 import itertools
+import json
 import sys
 from pathlib import Path
 
 from patchwords.architecture import ARCHITECTURES, TITLES
+from patchwords.ideas import FURTHER, names
 
 REPOSITORY = Path(__file__).parent.parent
 PACKAGE = REPOSITORY / "src" / "patchwords"
+FIGURES = REPOSITORY / "docs" / "argument" / "figures"
 MARKS = "<!-- {}: made by `python -m tests.tree --write` -->", "<!-- end of {} -->"
 COLUMN = 28
 
@@ -80,16 +83,28 @@ def switches() -> str:
     return "\n\n".join(told)
 
 
+def ideas() -> str:
+    """Return a table of every idea: what is claimed, what came out, and why."""
+    rows = ["| | idea | claim | verdict | why |", "|---|---|---|---|---|"]
+    for name in (*names(), *FURTHER):
+        told = json.loads((FIGURES / f"{name}.json").read_text())
+        verdict = told["verdict"] if told["verdict"] == "confirmed" else f"**{told['verdict']}**"
+        cells = [told["number"], f"`{name}`", told["claim"], verdict, told.get("reason") or told["why"]]
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(rows)
+
+
 def _plain(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def pages() -> dict[Path, str]:
     """Return {page: the text that it should have}."""
-    readme, model = REPOSITORY / "README.md", REPOSITORY / "docs" / "model.md"
+    readme, model, table = REPOSITORY / "README.md", REPOSITORY / "docs" / "model.md", REPOSITORY / "docs" / "ideas.md"
     return {
         readme: _between(readme.read_text(), "tree", f"```\n{tree()}\n```"),
         model: _between(model.read_text(), "switches", f"\n{switches()}\n"),
+        table: _between(table.read_text(), "ideas", f"\n{ideas()}\n"),
     }
 
 

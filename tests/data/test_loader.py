@@ -292,7 +292,8 @@ def test_threads_of_the_caller_are_left_as_they_are(folder, two_threads):
 
 def test_interrupt_ends_it_without_hanging(folder):
     program = f"""
-        import torch
+        import signal, torch
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell began us in the background
         from patchwords.data.loader import StreamLoader
         from patchwords.data.plan import Plan
         from patchwords.data.sources import open_source

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from patchwords.architecture import BagConfig, LSTMConfig, MixerConfig
 from patchwords.errors import ConfigError
 from patchwords.inspection.lens import read_layers
 from tests.inspection.tiny import assert_as_found, disturb, pictures, tiny_cnn, tiny_vit
 from tests.inspection.toy import GRID, draw
+from tests.models.families import alive
 
 HEADS = {
     "cls": dict(pool="cls", num_registers=2),
@@ -46,6 +48,13 @@ def test_each_layer_and_patch_is_the_head_on_its_tokens(head):
     assert found.maps.shape == (3, 3, 3, 4) and found.targets.tolist() == final[:3].argmax(dim=1).tolist()
     np.testing.assert_array_equal(found.rank[-1], 1)
     assert found.agreement[-1] == 1 and len(found.rows()) == 3
+
+
+@pytest.mark.parametrize("config", [BagConfig(dim=8, depth=2, mlp_dim=8), MixerConfig(dim=8, depth=2, mlp_dim=8)])
+def test_other_kinds_that_average_their_patches_are_read(config):
+    model = alive(config)
+    found = read_layers(model, torch.rand(2, 3, 32, 32))
+    assert found.layers[-1] == "block01/+mlp" and found.agreement[-1] == 1 and found.maps.shape[2:] == (8, 8)
 
 
 def test_patches_answer_by_themselves():
@@ -88,8 +97,10 @@ def test_heads_that_cannot_read_a_token_are_named(pool):
 
 def test_what_does_not_fit_is_said():
     model = tiny_vit()
-    with pytest.raises(ConfigError, match="pool"):
+    with pytest.raises(ConfigError, match="made for its last layer"):
         read_layers(tiny_cnn(), pictures(tiny_cnn()))
+    with pytest.raises(ConfigError, match="pool"):
+        read_layers(alive(LSTMConfig(image_size=(8, 8), dim=8, hidden_dim=8)), torch.rand(1, 3, 8, 8))
     with pytest.raises(ConfigError, match="no head"):
         read_layers(tiny_vit(num_classes=0), pictures(model))
     for wrong in (np.array([1, 2]), np.zeros(9, int)):

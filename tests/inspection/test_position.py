@@ -206,7 +206,7 @@ def test_what_has_no_positions_is_told() -> None:
         position_similarity(model_with("relative"))
     with pytest.raises(ConfigError, match="no relative"):
         relative_biases(model_with("learned"))
-    with pytest.raises(ConfigError, match="no positions"):
+    with pytest.raises(ConfigError, match="Conv2d has no vectors of positions"):
         positions(torch.nn.Conv2d(3, 4, 3))
     assert type(positions(model_with("relative"))).__name__ == "RelativeBias"
 

@@ -29,7 +29,9 @@ class TinyCnn(nn.Module):
 
     def __init__(self, image_size: tuple[int, int] = (12, 16), width: int = 6, classes: int = 4) -> None:
         super().__init__()
-        self.config = SimpleNamespace(image_size=image_size, num_classes=classes)
+        self.config = SimpleNamespace(
+            image_size=image_size, num_classes=classes, kind="cnn", summary="two convolutions"
+        )
         self.grid, self.num_features, self.num_prefix_tokens = (image_size[0] // 2, image_size[1] // 2), width, 0
         self.root = nn.Conv2d(3, width, 3, padding=1)
         self.convs = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(2))

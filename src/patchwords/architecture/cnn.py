@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from ..errors import ConfigError
 from .checks import Size, at_least, in_range, one_of
+from .plain import Plain
 
 
 @dataclass(frozen=True, kw_only=True)
-class CNNConfig:
+class CNNConfig(Plain):
     """The paper's ResNet: GroupNorm and standardised convolutions (2010.11929, sec. 4.1; BiT, 1912.11370)."""
 
     kind: str = "cnn"
@@ -77,11 +78,6 @@ class CNNConfig:
         return self.image_size[0] // self.cell_size[0], self.image_size[1] // self.cell_size[1]
 
     @property
-    def num_prefix_tokens(self) -> int:
-        """None."""
-        return 0
-
-    @property
     def draws(self) -> bool:
         """Whether a training pass uses random numbers."""
         return self.drop_path > 0
@@ -90,11 +86,6 @@ class CNNConfig:
     def any_size(self) -> bool:
         """Whether pictures of other sizes are read: of every multiple of the stride."""
         return True
-
-    @property
-    def patch_matrix(self) -> bool:
-        """Whether patches of pixels are multiplied by one matrix, `patch_embed.proj`."""
-        return False
 
     @property
     def largest_product(self) -> int:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .checks import Size, at_least, in_range, whole_patches
+from .plain import OfPatches
 
 
 @dataclass(frozen=True, kw_only=True)
-class MixerConfig:
+class MixerConfig(OfPatches):
     """Patches as words, mixed by one fixed MLP over their places and one over their channels (2105.01601)."""
 
     kind: str = "mixer"
@@ -42,34 +43,9 @@ class MixerConfig:
         whole_patches(self.image_size, self.cell_size)
 
     @property
-    def cell_size(self) -> Size:
-        """Pixels of the picture under one token: the patch."""
-        return self.patch_size
-
-    @property
-    def grid(self) -> Size:
-        """Patches (rows, columns)."""
-        return self.image_size[0] // self.patch_size[0], self.image_size[1] // self.patch_size[1]
-
-    @property
-    def num_prefix_tokens(self) -> int:
-        """None."""
-        return 0
-
-    @property
-    def draws(self) -> bool:
-        """Whether a training pass uses random numbers."""
-        return self.dropout > 0
-
-    @property
     def any_size(self) -> bool:
         """Whether pictures of other sizes are read; the MLP over places has one weight for each."""
         return False
-
-    @property
-    def patch_matrix(self) -> bool:
-        """Whether patches of pixels are multiplied by one matrix, `patch_embed.proj`."""
-        return True
 
     @property
     def largest_product(self) -> int:

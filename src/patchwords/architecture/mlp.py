@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .checks import Size, at_least, in_range
+from .plain import Plain
 
 
 @dataclass(frozen=True, kw_only=True)
-class MLPConfig:
+class MLPConfig(Plain):
     """The picture unrolled to one vector, and dense layers: every connection is fixed when training ends."""
 
     kind: str = "mlp"
@@ -43,26 +44,6 @@ class MLPConfig:
     def cell_size(self) -> Size:
         """Pixels of the picture under one token: all."""
         return self.image_size
-
-    @property
-    def num_prefix_tokens(self) -> int:
-        """None."""
-        return 0
-
-    @property
-    def draws(self) -> bool:
-        """Whether a training pass uses random numbers."""
-        return self.dropout > 0
-
-    @property
-    def any_size(self) -> bool:
-        """Whether pictures of other sizes are read."""
-        return False
-
-    @property
-    def patch_matrix(self) -> bool:
-        """Whether patches of pixels are multiplied by one matrix, `patch_embed.proj`."""
-        return False
 
     @property
     def largest_product(self) -> int:

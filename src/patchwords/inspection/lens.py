@@ -92,9 +92,11 @@ def read_layers(
 
 def _check(model: nn.Module) -> None:
     config = model.config
-    pool, name = getattr(config, "pool", ""), type(model).__name__
-    fix = "Heads on the class token or the mean of the patches can be read"
-    if pool not in POOLS or not isinstance(getattr(model, "norm", None), nn.Module):
+    name, fix = type(model).__name__, "Heads on the class token or the mean of the patches can be read"
+    if not isinstance(getattr(model, "norm", None), nn.Module):
+        what = f"the head of this {name} is made for its last layer, and no norm makes the others alike"
+        raise ConfigError(what, where="model.kind", fix=fix)
+    if getattr(config, "pool", "mean") not in POOLS:
         raise ConfigError(f"the head of this {name} cannot read single tokens", where="model.pool", fix=fix)
     if not getattr(config, "num_classes", 0):
         raise ConfigError("the model has no head to read with", where="model.num_classes", fix="Give a trained model")

@@ -115,7 +115,9 @@ def position_vectors(model: Any) -> tuple[Tensor, Tensor, str]:
         ConfigError: the model has no positions, or relative ones.
     """
     config = getattr(model, "config", None)
-    kind = getattr(config, "position", "none")
+    kind = getattr(config, "position", "")
+    if not kind:
+        raise ConfigError(f"a model such as {type(model).__name__} has no vectors of positions", where="model.kind")
     if kind == "none":
         raise ConfigError("the model has no positions: its patches are a set", where="model.position")
     if kind == "relative":

@@ -8,9 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..config import Size
-from ..errors import ConfigError
-from .contract import Record, note
+from .contract import Record, grid_of, note
 from .layers import Head
 
 
@@ -55,7 +53,7 @@ class Base(nn.Module):
 
     def forward_features(self, images: Tensor, record: Record | None = None) -> Tensor:
         """Return encoded tokens (B, rows * columns, D)."""
-        self.require_size(images)
+        grid_of(images, self.config)
         z = noted(record, "embed", self.embed(images))
         for i, block in enumerate(self.blocks):
             if self.checkpointing and self.training and record is None:
@@ -68,27 +66,6 @@ class Base(nn.Module):
     def forward_head(self, tokens: Tensor, record: Record | None = None) -> Tensor:
         """Return logits (B, K) of encoded tokens (B, T, D)."""
         return note(record, "logits", self.head(note(record, "features", self.pool(tokens))))
-
-    def require_size(self, images: Tensor) -> Size:
-        """Return the grid (rows, columns) of `images`.
-
-        Raises:
-            ConfigError: the model cannot read them.
-        """
-        if images.ndim != 4:
-            raise ConfigError(f"pictures of shape {tuple(images.shape)}", fix="Give (batch, channels, rows, columns)")
-        _, channels, rows, columns = images.shape
-        if channels != self.config.in_channels:
-            what = f"pictures of {channels} channels, the model reads {self.config.in_channels}"
-            raise ConfigError(what, where="model.in_channels")
-        (down, across), own = self.config.cell_size, self.config.image_size
-        if not self.config.any_size and (rows, columns) != own:
-            what = f"pictures of {rows}x{columns}, the model reads {own[0]}x{own[1]} only"
-            raise ConfigError(what, where="model.image_size", fix=f"Give pictures of {own[0]}x{own[1]}")
-        if rows % down or columns % across or not (rows and columns):
-            what = f"pictures of {rows}x{columns} cannot be cut into cells of {down}x{across}"
-            raise ConfigError(what, where="model.image_size", fix="Give multiples of the cell")
-        return rows // down, columns // across
 
     def reset_classifier(self, num_classes: int) -> None:
         """Put a head of zeros for `num_classes` in place of the old one; 0: none, features are returned."""

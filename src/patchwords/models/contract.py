@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from ..config import Size
+from ..errors import ConfigError
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -75,6 +78,28 @@ class Classifier(Protocol):
     def named_parameters(self) -> Any:
         """Of torch.nn.Module, as are the rest of its methods."""
         ...
+
+
+def grid_of(images: Tensor, config: Any) -> Size:
+    """Return the grid (rows, columns) that a model of `config` cuts `images` into.
+
+    Raises:
+        ConfigError: it cannot read them.
+    """
+    if images.ndim != 4:
+        raise ConfigError(f"pictures of shape {tuple(images.shape)}", fix="Give (batch, channels, rows, columns)")
+    _, channels, rows, columns = images.shape
+    if channels != config.in_channels:
+        what = f"pictures of {channels} channels, the model reads {config.in_channels}"
+        raise ConfigError(what, where="model.in_channels")
+    (down, across), own = config.cell_size, config.image_size
+    if not config.any_size and (rows, columns) != own:
+        what = f"pictures of {rows}x{columns}, the model reads {own[0]}x{own[1]} only"
+        raise ConfigError(what, where="model.image_size", fix=f"Give pictures of {own[0]}x{own[1]}")
+    if rows % down or columns % across or not (rows and columns):
+        what = f"pictures of {rows}x{columns} cannot be cut into patches of {down}x{across}"
+        raise ConfigError(what, where="model.image_size", fix="Give multiples of the patch")
+    return rows // down, columns // across
 
 
 def note(record: Record | None, name: str, value: Any) -> Any:

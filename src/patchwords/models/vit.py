@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..config import Size, ViTConfig
-from ..errors import ConfigError
 from .attention import Attention, AttentionPool
-from .contract import Record, note
+from .contract import Record, grid_of, note
 from .layers import DropPath, Head, LayerScale, Mlp, PreLogits, layer_norm
 from .position import Places, locate, position_rows, position_table
 from .stem import build_stem
@@ -102,7 +101,7 @@ class ViT(nn.Module):
 
     def embed(self, images: Tensor) -> tuple[Tensor, Places]:
         """Return z_0 = [x_class; x_p^1 E; ...; x_p^N E] + E_pos (eq. 1) and where its tokens lie."""
-        grid = self._grid_of(images)
+        grid = grid_of(images, self.config)
         patches = self.patch_embed(images)
         tokens = (self.cls_token, self.dist_token, self.reg_token)
         prefix = [token.expand(patches.shape[0], -1, -1) for token in tokens if token is not None]
@@ -136,20 +135,6 @@ class ViT(nn.Module):
         if pool == "cls+mean":
             return torch.cat([tokens[:, 0], patches.mean(dim=1)], dim=-1)
         return self.attn_pool(patches, record) if pool == "map" else tokens
-
-    def _grid_of(self, images: Tensor) -> Size:
-        """Return the grid (rows, columns) of `images`; refuse what the model cannot read."""
-        if images.ndim != 4:
-            raise ConfigError(f"pictures of shape {tuple(images.shape)}", fix="Give (batch, channels, rows, columns)")
-        _, channels, rows, columns = images.shape
-        if channels != self.config.in_channels:
-            what = f"pictures of {channels} channels, the model reads {self.config.in_channels}"
-            raise ConfigError(what, where="model.in_channels")
-        down, across = self.config.cell_size
-        if rows % down or columns % across or not (rows and columns):
-            what = f"pictures of {rows}x{columns} cannot be cut into patches of {down}x{across}"
-            raise ConfigError(what, where="model.image_size", fix="Give multiples of the patch")
-        return rows // down, columns // across
 
     def _cut_out(self, grid: Size) -> bool:
         """Return whether pictures of `grid` are parts of whole ones: they keep the scale of their positions."""
