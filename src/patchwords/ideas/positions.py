@@ -52,7 +52,8 @@ def concluded(found: dict[str, list[float]], tests: int) -> Result:
     else:
         verdict = "qualified" if worst == "none" or close else "refuted"
     figures: dict[str, float | int | str] = {f"{kind}: accuracy, %": value for kind, value in mean.items()}
-    figures |= {f"{kind}: standard deviation, points": mean_and_sd(values)[1] for kind, values in found.items()}
+    if seeds > 1:
+        figures |= {f"{kind}: standard deviation, points": mean_and_sd(values)[1] for kind, values in found.items()}
     figures["paper, points of 1-D, 2-D, relative over none (ImageNet, 5-shot)"] = "2.8, 2.6, 2.7"
     lines = tuple(
         Series(kind, tuple(float(number + 1) for number in range(seeds)), tuple(values))

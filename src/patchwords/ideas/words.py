@@ -120,7 +120,8 @@ def concluded(found: dict[str, list[float]], tests: int, shown: np.ndarray) -> R
     met = sum(check.met for check in checks)
     verdict = "refuted" if met == 0 else "qualified" if met == 1 or close else "confirmed"
     figures: dict[str, float | int | str] = {f"{arm}: accuracy, %": mean_and_sd(found[arm])[0] for arm in ARMS}
-    figures |= {f"{arm}: standard deviation over seeds, points": mean_and_sd(found[arm])[1] for arm in ARMS}
+    if len(found[ARMS[0]]) > 1:
+        figures |= {f"{arm}: standard deviation over seeds, points": mean_and_sd(found[arm])[1] for arm in ARMS}
     return Result(verdict, reason, checks, figures, (Grid("Some visual words", ("words",), (shown,)),))
 
 

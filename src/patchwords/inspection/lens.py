@@ -94,8 +94,7 @@ def _check(model: nn.Module) -> None:
     config = model.config
     name, fix = type(model).__name__, "Heads on the class token or the mean of the patches can be read"
     if not isinstance(getattr(model, "norm", None), nn.Module):
-        what = f"the head of this {name} is made for its last layer, and no norm makes the others alike"
-        raise ConfigError(what, where="model.kind", fix=fix)
+        raise ConfigError(f"the head of this {name} is made for its last layer, and no norm makes the others alike")
     if getattr(config, "pool", "mean") not in POOLS:
         raise ConfigError(f"the head of this {name} cannot read single tokens", where="model.pool", fix=fix)
     if not getattr(config, "num_classes", 0):

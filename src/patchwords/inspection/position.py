@@ -117,7 +117,7 @@ def position_vectors(model: Any) -> tuple[Tensor, Tensor, str]:
     config = getattr(model, "config", None)
     kind = getattr(config, "position", "")
     if not kind:
-        raise ConfigError(f"a model such as {type(model).__name__} has no vectors of positions", where="model.kind")
+        raise ConfigError(f"{type(model).__name__} has no vectors of positions")
     if kind == "none":
         raise ConfigError("the model has no positions: its patches are a set", where="model.position")
     if kind == "relative":
