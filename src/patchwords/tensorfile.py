@@ -6,15 +6,18 @@ tensor is a copy, read straight to where it stays, and the sha256 of the whole f
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
+import mmap
 import os
 import weakref
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,6 +28,7 @@ Shape = tuple[int, ...]
 
 _HEADER_LIMIT = 100_000_000
 """bytes, that of the safetensors library"""
+_HUGE_PAGE = 1 << 21
 _KINDS = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -73,7 +77,7 @@ class TensorFile:
             CheckpointError: the file has been cut since it was opened.
         """
         kind, shape, begin, count = self._entries[name]
-        tensor = torch.empty(shape, dtype=kind)
+        tensor = new_tensor(shape, kind)
         memory, done = _bytes_of(tensor), 0
         with faults_named(self.path, "read"):
             while done < count:  # one call reads 2 GiB at most
@@ -126,6 +130,22 @@ class TensorFile:
         if len(self._head) + end != size:
             what = f"has {size} bytes, its header describes {len(self._head) + end}"
             raise CheckpointError(what, where=str(self.path), fix=_COPY)
+
+
+def new_tensor(shape: Shape, kind: torch.dtype = torch.float32) -> Tensor:
+    """Return a tensor of any values, where the system can do so in huge pages.
+
+    In the usual pages of 4 KiB, being given the memory of a large tensor takes about as long as copying the numbers in.
+    """
+    count = math.prod(shape) * kind.itemsize
+    advice = getattr(mmap, "MADV_HUGEPAGE", None)
+    if advice is None or count < _HUGE_PAGE:
+        return torch.empty(shape, dtype=kind)
+    memory = mmap.mmap(-1, count + _HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    start = -np.frombuffer(memory, np.uint8).ctypes.data % _HUGE_PAGE
+    with contextlib.suppress(OSError):  # a system without them
+        memory.madvise(advice, start, count // _HUGE_PAGE * _HUGE_PAGE)  # whole ones: no memory beyond the tensor
+    return torch.frombuffer(memory, dtype=kind, count=math.prod(shape), offset=start).view(shape)
 
 
 def _bytes_of(tensor: Tensor) -> memoryview:

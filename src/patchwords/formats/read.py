@@ -22,6 +22,7 @@ from ..files import MANIFEST, read_json
 from ..models import build, build_empty
 from ..overrides import with_fields
 from ..randomness import derived_seed
+from ..tensorfile import new_tensor
 from .format import Description, Facts, Format, Source
 from .layout import Pair
 from .report import Line, Report
@@ -193,16 +194,17 @@ def parameter(tensors: Tensors, pair: Pair) -> tuple[Tensor, str]:
         if not array.is_floating_point():
             raise tensors.fault(f"{tensors.origin[name]} is of type {array.dtype}, not of floating point")
     stored = conversion(arrays)
-    ours = pair.layout.to_ours(arrays).to(torch.float32).contiguous()
-    if alone and tensors.lends and ours.untyped_storage().data_ptr() == arrays[0].untyped_storage().data_ptr():
-        ours = ours.clone()
+    made = pair.layout.to_ours(arrays)
+    lent = alone and tensors.lends and made.untyped_storage().data_ptr() == arrays[0].untyped_storage().data_ptr()
+    if lent or made.dtype != torch.float32 or not made.is_contiguous():
+        made = new_tensor(tuple(made.shape)).copy_(made)
     with np.errstate(over="ignore", invalid="ignore"):
-        total = np.add.reduce(ours.numpy(), axis=None)  # shows one that is not finite, and much the fastest
-    if not np.isfinite(total) and not ours.isfinite().all():
+        total = np.add.reduce(made.numpy(), axis=None)  # shows one that is not finite, and much the fastest
+    if not np.isfinite(total) and not made.isfinite().all():
         raise tensors.fault(
             f"{' or '.join(tensors.origin[name] for name in pair.theirs)} holds a number that is not finite"
         )
-    return ours, stored
+    return made, stored
 
 
 def initial_values(config: ViTConfig, names: list[str]) -> dict[str, Tensor]:
