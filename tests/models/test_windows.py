@@ -174,7 +174,7 @@ def test_training_with_masks_and_infinity(kind, dtype, monkeypatch):
         exact = exact or grads
     for name, grad in grads.items():
         assert grad.isfinite().all(), name
-        limit = 1e-5 if dtype == torch.float32 else 0.06
+        limit = 1e-5 if dtype == torch.float32 else 0.12
         assert (grad.double() - exact[name]).norm() <= limit * max(exact[name].norm().item(), 0.1), name
 
 
