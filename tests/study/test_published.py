@@ -32,5 +32,6 @@ def test_the_page_shows_them() -> None:
     table = [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in lines]
     start = next(place for place, row in enumerate(table) if row[0] == "pictures")
     models, rows = table[start][1:], table[start + 2 : start + 6]
-    shown = {(row[0].replace(",", ""), model): cell for row in rows for model, cell in zip(models, row[1:], strict=True)}
+    sized = [(row[0].replace(",", ""), row[1:]) for row in rows]
+    shown = {(size, model): cell for size, cells in sized for model, cell in zip(models, cells, strict=True)}
     assert shown == {key: f"{100 * value:.1f}" for key, value in means().items()}

@@ -86,7 +86,7 @@ class Scale:
 
 
 QUICK = Scale(4000, 1000, 1, (8, 8), 64, 4, 4, 128, 16, Recipe(samples=16_000, lr=2e-3))
-FULL = Scale(20_000, 5000, 3, (4, 4), 96, 6, 4, 192, 16, Recipe(samples=80_000, lr=1.5e-3, precision="bfloat16"))
+FULL = Scale(20_000, 10_000, 3, (4, 4), 64, 4, 4, 128, 16, Recipe(samples=60_000, lr=1.5e-3, precision="bfloat16"))
 
 
 CNN_LR = 3e-3
