@@ -85,11 +85,11 @@ def switches() -> str:
 
 def ideas() -> str:
     """Return a table of every idea: what is claimed, what came out, and why."""
-    rows = ["| | idea | claim | verdict | why |", "|---|---|---|---|---|"]
+    rows = ["| | idea | claim | verdict | form | why |", "|---|---|---|---|---|---|"]
     for name in (*names(), *FURTHER):
         told = json.loads((FIGURES / f"{name}.json").read_text())
         verdict = told["verdict"] if told["verdict"] == "confirmed" else f"**{told['verdict']}**"
-        cells = [told["number"], f"`{name}`", told["claim"], verdict, told.get("reason") or told["why"]]
+        cells = [told["number"], f"`{name}`", told["claim"], verdict, told["form"], told["reason"]]
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows)
 

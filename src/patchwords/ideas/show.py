@@ -37,6 +37,9 @@ class Shown:
     """what kept it from being run, where it was asked for"""
     images: tuple[Image, ...] = ()
     """its plots, where files are written"""
+    form: str = ""
+    """exact: nothing is trained; quick or full: how much was"""
+    seed: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything but the plots, for JSON; what is no finite number is null."""
@@ -45,7 +48,8 @@ class Shown:
         }
         if self.result is None:
             return told | {"verdict": "not run", "why": self.why}
-        return told | {"seconds": round(self.seconds, 3)} | finite(self.result.as_dict())
+        run = {"form": self.form, "seed": self.seed, "seconds": round(self.seconds, 3)}
+        return told | run | finite(self.result.as_dict())
 
     @property
     def verdict(self) -> str:
@@ -102,7 +106,8 @@ def _run(idea: Idea, effort: Effort, alone: bool) -> Shown:
         if alone or fault.exit_code == 75:  # stopped by a signal: nothing more is wanted
             raise
         return Shown(idea, None, why=fault.line(), fault=fault)
-    return Shown(idea, result, time.monotonic() - start)
+    form = "exact" if not idea.trained else "full" if effort.full else "quick"
+    return Shown(idea, result, time.monotonic() - start, form=form, seed=effort.seed)
 
 
 def _write(out: Path, shown: Shown) -> Shown:
