@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import io
 import json
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,33 @@ def faults_named(path: str | os.PathLike[str], doing: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise fault_of(error, error.filename or path, doing) from error
+
+
+@contextlib.contextmanager
+def held(folder: Path, busy: Callable[[str], PatchwordsError]) -> Iterator[None]:
+    """Make `folder`, hold it for this process, and clear what an interrupted writer left in it.
+
+    Args:
+        busy: from the number of the process that holds it to the error that is raised then.
+
+    Raises:
+        WriteError: it cannot be made.
+    """
+    with faults_named(folder, "write"):
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise busy(os.read(descriptor, 32).decode(errors="replace").strip() or "unknown") from None
+        with faults_named(folder / ".lock", "write"):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        remove_temporaries(folder)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:
@@ -129,6 +157,16 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         return json.loads(read_bytes(path))
     except (ValueError, RecursionError) as error:
         raise CheckpointError("is not valid JSON", where=str(path), fix="The file is damaged; use a copy") from error
+
+
+def read_yaml(path: Path) -> Any:
+    """Return the parsed content of a YAML file, or raise CheckpointError."""
+    import yaml  # here: a model can be built and used without it
+
+    try:
+        return yaml.safe_load(read_bytes(path))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise CheckpointError("is not valid YAML", where=str(path), fix="Restore it, or give another --out") from error
 
 
 def _aside(folder: Path) -> Path:

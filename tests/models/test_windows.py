@@ -163,6 +163,11 @@ def test_no_large_scores_are_made_where_tiles_pay(attention):
     assert all(box.pays for box in boxes(config, config.grid)) and largest < 577**2 / 3
 
 
+def length(grads):
+    """Return the norm of all gradients together."""
+    return torch.cat([grad.flatten() for grad in grads.values()]).norm()
+
+
 @every
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_training_with_masks_and_infinity(kind, dtype, monkeypatch):
@@ -172,10 +177,12 @@ def test_training_with_masks_and_infinity(kind, dtype, monkeypatch):
     for precision in (torch.float64, dtype):
         _, grads = answers(alive(config).to(precision).train(), images.to(precision), monkeypatch, False)
         exact = exact or grads
-    for name, grad in grads.items():
-        assert grad.isfinite().all(), name
-        limit = 1e-5 if dtype == torch.float32 else 0.12
-        assert (grad.double() - exact[name]).norm() <= limit * max(exact[name].norm().item(), 0.1), name
+    errors = {name: grad.double() - exact[name] for name, grad in grads.items()}
+    limit = 1e-5 if dtype == torch.float32 else 0.12  # of each: bfloat16 rounds a short sum of a bias by up to 6 %
+    for name, error in errors.items():
+        assert error.isfinite().all(), name
+        assert error.norm() <= limit * max(exact[name].norm().item(), 0.1), name
+    assert length(errors) <= limit / 3 * length(exact)
 
 
 @every

@@ -37,11 +37,3 @@ class BagOfPatches(Base):
         self.blocks = nn.ModuleList(BagBlock(config) for _ in range(config.depth))
         self.norm = layer_norm(config, config.dim)
         self.add_head()
-
-    def embed(self, images: Tensor) -> Tensor:
-        """Return patch tokens (B, N, D)."""
-        return self.patch_embed(images)
-
-    def encode(self, z: Tensor) -> Tensor:
-        """Return normalised tokens (B, N, D)."""
-        return self.norm(z)

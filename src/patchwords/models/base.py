@@ -15,8 +15,9 @@ from .layers import Head
 class Base(nn.Module):
     """A classifier of `contract.Classifier` whose tokens go through `blocks`, one after the other.
 
-    A subclass makes what is before the blocks, `blocks`, what is behind them and the head, in that order, and defines
-    `embed`; it may define `encode` (after the last block) and `pool`.
+    A subclass makes what is before the blocks, `blocks`, what is behind them and the head, in that order. What it
+    does not define is done with patches: `embed` by `patch_embed`, `encode` (after the last block) by `norm`, and
+    `pool` by the mean.
 
     Args:
         config: of any kind.
@@ -37,11 +38,11 @@ class Base(nn.Module):
 
     def embed(self, images: Tensor) -> Tensor:
         """Return what goes into the first block, (B, T, D) or maps (B, D, H, W), of images (B, C, H, W)."""
-        raise NotImplementedError
+        return self.patch_embed(images)
 
     def encode(self, z: Tensor) -> Tensor:
         """Return encoded tokens (B, T, D) of what the last block gives."""
-        return z
+        return self.norm(z)
 
     def pool(self, tokens: Tensor) -> Tensor:
         """Return features (B, num_features) of encoded tokens: their mean."""

@@ -63,6 +63,7 @@ class CNN(Base):
                 width = config.width << stage
                 self.blocks.append(Unit(config, inputs, width, 2 if stage and not unit else 1, rate))
                 inputs, number = width * config.expansion, number + 1
+        self.norm = nn.Identity()
         self.add_head()
 
     def embed(self, images: Tensor) -> Tensor:

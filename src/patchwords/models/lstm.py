@@ -71,10 +71,6 @@ class PatchLSTM(Base):
         """Return patch tokens (B, N, D)."""
         return self.drop(self.patch_embed(images))
 
-    def encode(self, z: Tensor) -> Tensor:
-        """Return normalised states (B, N, directions * hidden_dim)."""
-        return self.norm(z)
-
     def pool(self, tokens: Tensor) -> Tensor:
         """Return features (B, directions * hidden_dim): what each direction ends with, or the mean."""
         if self.config.pool == "mean":

@@ -58,11 +58,3 @@ class MLPMixer(Base):
         self.blocks = nn.ModuleList(MixerBlock(config) for _ in range(config.depth))
         self.norm = layer_norm(config, config.dim)
         self.add_head()
-
-    def embed(self, images: Tensor) -> Tensor:
-        """Return patch tokens (B, N, D) of images (B, C, H, W)."""
-        return self.patch_embed(images)
-
-    def encode(self, z: Tensor) -> Tensor:
-        """Return LN(z)."""
-        return self.norm(z)

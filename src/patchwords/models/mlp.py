@@ -39,6 +39,7 @@ class MLP(Base):
         rows, columns = config.image_size
         widths = [config.in_channels * rows * columns] + [config.dim] * (config.depth - 1)
         self.blocks = nn.ModuleList(Hidden(config, inputs) for inputs in widths)
+        self.norm = nn.Identity()
         self.add_head()
 
     def embed(self, images: Tensor) -> Tensor:

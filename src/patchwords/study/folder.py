@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -63,11 +61,7 @@ def read_plan(out: Path) -> Plan | None:
     path = out / STUDY
     if not path.exists():
         return None
-    try:
-        values: Any = yaml.safe_load(files.read_bytes(path))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CheckpointError("is not valid YAML", where=str(path), fix="Restore it, or give another --out") from error
-    return Plan.from_dict(values, str(path))
+    return Plan.from_dict(files.read_yaml(path), str(path))
 
 
 def open_study(out: Path) -> Study:
@@ -129,15 +123,10 @@ def held(out: Path) -> Iterator[None]:
             names = {path.name for path in out.iterdir() if not path.name.startswith(files.TEMPORARY)}
             if names - BEGUN:
                 raise ConfigError("is not empty and not a study", where=str(out), fix="Give another --out")
-        out.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(out / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            fix = f"Wait for it, or help it: patchwords compare --worker {out}"
-            raise WriteError("another process leads this study", where=str(out), fix=fix) from None
-        files.remove_temporaries(out)
+
+    def busy(holder: str) -> WriteError:
+        fix = f"Wait for it, or help it: patchwords compare --worker {out}"
+        return WriteError("another process leads this study", where=str(out), fix=fix)
+
+    with files.held(out, busy):
         yield
-    finally:
-        os.close(descriptor)

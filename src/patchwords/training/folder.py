@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import platform
@@ -13,8 +12,6 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from .. import files
 from ..config import RunConfig
@@ -55,23 +52,13 @@ def locked(out: Path) -> Iterator[Path]:
     with files.faults_named(out, "write"):
         if out.is_dir() and not (out / CONFIG).exists() and _is_foreign(out):
             raise ConfigError("is not empty and not a run folder", where=str(out), fix="Give another --out")
-        out.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(out / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
-            raise WriteError(
-                f"is in use by process {holder}", where=str(out), fix="Wait for it, stop it, or give another --out"
-            ) from None
-        with files.faults_named(out / ".lock", "write"):
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-        files.remove_temporaries(out)
+
+    def busy(holder: str) -> WriteError:
+        fix = "Wait for it, stop it, or give another --out"
+        return WriteError(f"is in use by process {holder}", where=str(out), fix=fix)
+
+    with files.held(out, busy):
         yield out
-    finally:
-        os.close(descriptor)
 
 
 def _is_foreign(out: Path) -> bool:
@@ -90,10 +77,10 @@ def read_config(out: Path) -> RunConfig | None:
     path = out / CONFIG
     if not path.exists():
         return None
+    values = files.read_yaml(path)
     try:
-        values = yaml.safe_load(files.read_bytes(path))
         return from_dict(values)
-    except (yaml.YAMLError, ConfigError, AttributeError, TypeError, ValueError) as error:
+    except (ConfigError, AttributeError, TypeError, ValueError) as error:
         detail = error.line() if isinstance(error, ConfigError) else "is not valid YAML"
         raise CheckpointError(detail, where=str(path), fix="Restore it, or give another --out") from error
 
