@@ -62,6 +62,16 @@ def test_results_are_the_same_bytes_with_one_worker_and_with_two(tmp_path: Path)
         assert (both[0] / name).read_bytes() == (both[1] / name).read_bytes(), name
     assert {path.suffix for path in (both[1] / "cells").iterdir()} == {".npz"}
 
+@pytest.mark.slow  # submitit starts its jobs here where there is no Slurm
+@pytest.mark.parametrize("launch", ["submitit", "ray"])
+def test_other_launchers_give_the_same_bytes(launch: str, study: Study, tmp_path: Path) -> None:
+    pytest.importorskip(launch)
+    told = pw.compare(**ASKED, out=tmp_path / "study", workers=2, launch=launch)
+    assert len(told.results.cells) == 4
+    gathered(study).write(study.out)
+    for name in RESULTS:
+        assert (tmp_path / "study" / name).read_bytes() == (study.out / name).read_bytes(), name
+
 
 def test_every_cell_has_its_own_rate_and_sees_as_many_samples(study: Study) -> None:
     results = gathered(study)

@@ -22,6 +22,10 @@ PATIENCE = 60.0
 """seconds that workers have to save and end"""
 
 
+PARTING = 5.0
+"""seconds that jobs have to end by themselves before they are cancelled"""
+
+
 class Workers(Protocol):
     """The workers of a study."""
 
@@ -132,7 +136,11 @@ class SubmititWorkers:
             job.result()
 
     def stop(self) -> None:
-        """Cancel all: what they saved last is kept."""
+        """Cancel all that do not end by themselves, as they do when nothing is left; what they saved last is kept."""
+        end = time.monotonic() + PARTING
+        while self._jobs and time.monotonic() < end:
+            self._jobs = [job for job in self._jobs if not job.done()]
+            time.sleep(0.1)
         for job in self._jobs:
             job.cancel()
 
