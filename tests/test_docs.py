@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 
 from patchwords.overrides import all_settings
 
+from .command_line import call
 from .conftest import REPOSITORY, draw_folder
 
 README = REPOSITORY / "README.md"
@@ -35,15 +37,21 @@ def quick(line: str) -> str:
 
 
 def execute(kind: str, code: str, folder: Path) -> None:
-    if kind == "python":  # in this process: torch is loaded once
+    if kind == "python":
         with contextlib.chdir(folder):
             exec(compile(code, "<block>", "exec"), {"__name__": "__main__"})
         return
-    script = "\n".join(map(quick, code.splitlines()))
+    lines = [quick(line) for line in code.splitlines()]
+    if all(line.startswith("patchwords ") and not set(line) & set("|<>&;$`*~") for line in lines):
+        with contextlib.chdir(folder):  # nothing for a shell to do: in this process, where torch is loaded once
+            for line in lines:
+                answer = call(*shlex.split(line)[1:])
+                assert answer.code == 0, f"{line}\n{answer.out}{answer.err}"
+        return
     nowhere = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        ["sh", "-eu", "-c", script],
+        ["sh", "-eu", "-c", "\n".join(lines)],
         cwd=folder,
         env=os.environ | nowhere | {"PATH": path, "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -68,6 +76,8 @@ def test_marked_blocks_run(page: Path, workplace: Path) -> None:
 
 
 def test_a_block_that_fails_is_noticed(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="no such file or folder"):
+        execute("sh", "patchwords audit nowhere\npatchwords models\n", tmp_path)
     with pytest.raises(AssertionError, match="no such file or folder"):
         execute("sh", "patchwords audit nowhere\ntrue\n", tmp_path)
 
