@@ -23,6 +23,7 @@ _HOMES = {
     "convert": "use",
     "create_model": "models",
     "evaluate": "use",
+    "export": "use",
     "inspect": "use",
     "list_models": "models",
     "load": "use",

@@ -46,6 +46,9 @@ class DataConfig:
     """share of the shorter side that the centre crop keeps; pictures that have the size already are untouched"""
     interpolation: str = "bicubic"
     """how pixels between pixels are found: bicubic, bilinear; both antialiased"""
+    scaled_decode: bool = True
+    """random crops of large JPEGs are decoded at 1/2, 1/4 or 1/8 of their size, never below image_size; measuring
+    always decodes whole pictures"""
     val_fraction: float = 0.1
     """share of the training pictures set aside when there is no validation split"""
     test_fraction: float = 0.1

@@ -2,7 +2,8 @@
 
 The rule (`DECODE_RULE`), the same in training, evaluation, prediction and export:
 
-- Formats: JPEG, PNG, WebP, GIF, BMP, TIFF, PPM/PGM/PBM/PFM, known by content, whatever the name says.
+- Formats: JPEG, PNG, WebP, GIF, BMP, TIFF, PPM/PGM/PBM/PFM, known by content, whatever the name says; and
+  .npy with uint8 pixels (rows, columns, 1 or 3), as `pack` writes them.
 - Limits: `MAX_BYTES` for the file, `MAX_PIXELS` for the picture, looked at before anything is decoded.
 - A picture that is cut short is an error; no pixel is ever invented.
 - EXIF orientation 1 to 8 is applied; an EXIF block that cannot be read counts as upright.
@@ -70,6 +71,10 @@ _SIGNATURES = (
     ("BMP", rb"BM"),
     ("TIFF", rb"II[*+]\x00|MM\x00[*+]"),
     ("PPM", rb"P[1-6f]\s"),
+    ("NPY", rb"\x93NUMPY"),
+)
+_NPY = re.compile(
+    rb"\x93NUMPY\x01\x00..\{'descr': '\|u1', 'fortran_order': False, 'shape': \((\d+), (\d+), ([13])\), \} *\n", re.S
 )
 _STRANGERS = (
     ("a web page", rb"\s*<(!doctype\s+html|html|head|body)"),
@@ -86,7 +91,7 @@ _STRANGERS = (
     ("a zip archive", rb"PK\x03\x04"),
     ("a gzip file", rb"\x1f\x8b"),
 )
-_ENDINGS = {
+ENDINGS = {
     "JPEG": ("jpg", "jpeg", "jpe", "jfif"),
     "PNG": ("png", "apng"),
     "WebP": ("webp",),
@@ -94,7 +99,9 @@ _ENDINGS = {
     "BMP": ("bmp", "dib"),
     "TIFF": ("tif", "tiff"),
     "PPM": ("ppm", "pgm", "pbm", "pnm", "pfm"),
+    "NPY": ("npy",),
 }
+"""format -> endings of file names, the usual one first"""
 _FORMATS = ", ".join(_OPENERS)
 _SAVE_AGAIN = f"Save it again as one of {_FORMATS}, or remove it"
 _FETCH_AGAIN = "Fetch it again, or remove it"
@@ -128,7 +135,7 @@ class Traits:
     def fits(self, path: str) -> bool:
         """Say whether the ending of a file name is one of the format's."""
         ending = path.rsplit("/", 1)[-1].rpartition(".")[2] if "." in path else ""
-        return not ending or ending.lower() in _ENDINGS[self.format]
+        return not ending or ending.lower() in ENDINGS[self.format]
 
 
 def traits(data: bytes) -> Traits:
@@ -136,6 +143,8 @@ def traits(data: bytes) -> Traits:
     kind = _format(data)
     if kind == "JPEG" and (plain := _plain_jpeg(data)):
         return Traits(kind, plain[0], plain[1], ())
+    if kind == "NPY":
+        return Traits(kind, *_stored_pixels(data).shape[:2], ())
     image = _open(kind, data)
     try:
         animated = getattr(image, "is_animated", False)
@@ -161,13 +170,20 @@ def _is_deep(data: bytes) -> bool:
     return bool(numbers) and int(numbers[1]) > 255
 
 
-def decode(data: bytes, channels: int = 3, name: str = "") -> np.ndarray:
+def format_of(data: bytes) -> str:
+    """Return the name of the format of a picture that `decode` accepts."""
+    return _format(data)
+
+
+def decode(data: bytes, channels: int = 3, name: str = "", *, scale: int = 1) -> np.ndarray:
     """Return the pixels of a picture by the rule of this module.
 
     Args:
         data: the whole file.
         channels: 1 for grey, 3 for RGB.
         name: of the file, for the message.
+        scale: 2, 4 or 8 takes a JPEG at that part of its size, rounded up, by a smaller inverse transform; other
+            formats are not changed by it.
 
     Returns:
         (rows, columns, channels) uint8, C-contiguous.
@@ -177,7 +193,10 @@ def decode(data: bytes, channels: int = 3, name: str = "") -> np.ndarray:
     """
     try:
         kind = _format(data)
-        pixels = _decode_jpeg(data) if kind == "JPEG" else _decode_pillow(_open(kind, data))
+        if kind == "JPEG":
+            pixels = _decode_jpeg(data, scale)
+        else:
+            pixels = _stored_pixels(data) if kind == "NPY" else _decode_pillow(_open(kind, data))
         return _with_channels(pixels, channels)
     except _Refused as refusal:
         raise DataError(refusal.args[0], where=name, fix=refusal.args[1]) from None
@@ -186,6 +205,29 @@ def decode(data: bytes, channels: int = 3, name: str = "") -> np.ndarray:
     except Exception as error:  # decoders raise nearly anything on damaged files
         what, fix = _refusal(error)
         raise DataError(what, where=name, fix=fix) from None
+
+
+def jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Return (rows, columns) of an upright JPEG; None for other formats and for what cannot be read."""
+    if plain := data[:3] == b"\xff\xd8\xff" and _plain_jpeg(data):
+        return plain[:2]
+    try:
+        image = _open("JPEG", data)
+    except Exception:  # `decode` says what is wrong
+        return None
+    return image.size if _orientation(image) >= 5 else image.size[::-1]
+
+
+def _stored_pixels(data: bytes) -> np.ndarray:
+    """Return the (rows, columns, 1 or 3) uint8 pixels of a .npy file, without a copy."""
+    header = _NPY.match(data)
+    if not header or header.end() != 10 + int.from_bytes(data[8:10], "little"):
+        raise _Refused("the array is not uint8 pixels (rows, columns, 1 or 3)", _SAVE_AGAIN)
+    rows, columns, components = map(int, header.groups())
+    _check_size(columns, rows)
+    if len(data) != header.end() + rows * columns * components:
+        raise _Refused("the picture is damaged or cut short", _FETCH_AGAIN)
+    return np.frombuffer(data, np.uint8, offset=header.end()).reshape(rows, columns, components)
 
 
 def _refusal(error: Exception) -> tuple[str, str]:
@@ -264,7 +306,7 @@ def _plain_jpeg(data: bytes) -> tuple[int, int, int] | None:
     return None
 
 
-def _decode_jpeg(data: bytes) -> np.ndarray:
+def _decode_jpeg(data: bytes, scale: int = 1) -> np.ndarray:
     """Return what `_decode_pillow` does, through simplejpeg where that is known to give the same pixels.
 
     Headers with anything but plain JFIF go through Pillow, so that what is accepted does not depend on
@@ -282,11 +324,17 @@ def _decode_jpeg(data: bytes) -> np.ndarray:
         raise _Refused(f"the picture has {columns} x {rows} pixels in {scans} scans, too many to decode", _SAVE_AGAIN)
     if simplejpeg and components:
         try:
-            pixels = simplejpeg.decode_jpeg(data, "GRAY" if components == 1 else "RGB")
+            least = (-(-rows // scale), -(-columns // scale)) if scale > 1 else (0, 0)
+            pixels = simplejpeg.decode_jpeg(
+                data, "GRAY" if components == 1 else "RGB", min_height=least[0], min_width=least[1]
+            )
             return _upright(pixels, _orientation(image) if image else 1)
         except ValueError:  # damaged: Pillow judges
             pass
-    return _decode_pillow(image or _open("JPEG", data))
+    image = image or _open("JPEG", data)
+    if scale > 1:
+        image.draft(None, (max(1, columns // scale), max(1, rows // scale)))
+    return _decode_pillow(image)
 
 
 def _colours(image: Image.Image) -> np.ndarray:

@@ -13,11 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn import functional
 
 from .config import INTERPOLATIONS, RESIZES, DataConfig
-from .decode import DECODE_RULE, decode
+from .decode import DECODE_RULE, decode, jpeg_size
 from .errors import CheckpointError, ConfigError
 
 Box = tuple[int, int, int, int]
@@ -66,7 +67,9 @@ class Preprocess:
         top, left = (rows - self.image_size[0]) // 2, (columns - self.image_size[1]) // 2
         return picture[:, top : top + self.image_size[0], left : left + self.image_size[1]].contiguous()
 
-    def crop_pixels(self, data: bytes, box: Callable[[int, int], Box], name: str = "") -> torch.Tensor:
+    def crop_pixels(
+        self, data: bytes, box: Callable[[int, int], Box], name: str = "", *, scaled: bool = False
+    ) -> torch.Tensor:
         """Return one part of a picture at the model's size, uint8 (channels, rows, columns).
 
         The part is cut out before it is resized, so that the rest costs nothing but its decoding.
@@ -75,16 +78,28 @@ class Preprocess:
             data: the whole file.
             box: from (rows, columns) of the upright picture to the part; clipped to the picture.
             name: of the file, for the message.
+            scaled: decode a JPEG at 1/2, 1/4 or 1/8 of its size where the part is large enough for that: what is
+                left of it is never smaller than the model's size, so that the resize still shrinks.
 
         Raises:
             DataError: as `pixels`.
         """
         self._require_channels()
-        picture = decode(data, self.channels, name)
-        top, left, rows, columns = box(picture.shape[0], picture.shape[1])
-        top, left = min(max(top, 0), picture.shape[0] - 1), min(max(left, 0), picture.shape[1] - 1)
-        part = _planes(picture[top : top + max(rows, 1), left : left + max(columns, 1)])
-        return part if part.shape[1:] == self.image_size else self._resized(part, self.image_size)
+        size, scale = (jpeg_size(data) if scaled else None), 1
+        if size:
+            part = _clipped(box(*size), size)
+            scale = next(s for s in (8, 4, 2, 1) if s == 1 or self._covers(part, s))
+        picture = decode(data, self.channels, name, scale=scale)
+        if not size:
+            part = _clipped(box(*picture.shape[:2]), picture.shape[:2])
+        top, left, rows, columns = part
+        bottom, right = (-(-stop // scale) for stop in (top + rows, left + columns))
+        part = np.array(picture[top // scale : bottom, left // scale : right])  # rows one after another: no planes yet
+        planes = torch.from_numpy(part).permute(2, 0, 1)
+        return planes.contiguous() if planes.shape[1:] == self.image_size else self._resized(planes, self.image_size)
+
+    def _covers(self, part: Box, scale: int) -> bool:
+        return part[2] >= scale * self.image_size[0] and part[3] >= scale * self.image_size[1]
 
     def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return float32 (x / 255 - mean) / std of uint8 (batch, channels, rows, columns), on the same device."""
@@ -199,6 +214,15 @@ class Preprocess:
             picture[None], size=size, mode=self.interpolation, antialias=True, align_corners=False
         )
         return resized[0].contiguous()
+
+
+def _clipped(box: Box, size: tuple[int, int]) -> Box:
+    """Return the part of a box that lies in a picture of (rows, columns), at least one pixel."""
+    top, left = (min(max(start, 0), side - 1) for start, side in zip(box[:2], size, strict=True))
+    rows, columns = (
+        min(max(length, 1), side - at) for length, side, at in zip(box[2:], size, (top, left), strict=True)
+    )
+    return top, left, rows, columns
 
 
 def _planes(picture: Any) -> torch.Tensor:

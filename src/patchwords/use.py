@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from .checkpoint import LoadedModel, predict_probabilities, ranked
-from .data.evaluation import Found, batched, find_pictures, labelled_of_data, labelled_of_run
-from .errors import ConfigError, DataError, PatchwordsError, printable
-from .metrics import Evaluation
-from .training.evaluate import evaluate as measure_model
+from .answers import Prediction as Prediction
+from .answers import evaluate as evaluate
+from .answers import predict as predict
+from .checkpoint import LoadedModel
+from .export.command import export as export  # verbs of this module too
 
 
 def train(data: str, out: str | Path, *, model: str = "", preset: str = "", augment: str = "", **settings: Any):
@@ -92,6 +88,7 @@ def load(path: str | Path, **options: Any) -> LoadedModel:
             channels: 1 or 3, to which the patch matrix is changed.
             position_resize: by whose rule positions are resized: timm, google, transformers, torchvision, dinov2;
                 that of the file's own library when it is not given.
+            merge, merge_schedule: settings of ViTConfig: alike patches that become one in each block (ToMe).
             new: patterns of parameters that may start at random when the file lacks them.
             unused: patterns of tensors in the file that may be left out.
             part: which entry of a training checkpoint is meant, such as "model_ema".
@@ -139,121 +136,6 @@ def convert(
 
     loaded = checkpoint if isinstance(checkpoint, LoadedModel) else load(checkpoint, **options)
     return convert_model(loaded, Path(out), to, checked=checked, allow=allow)
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The answer for one picture, or why there is none."""
-
-    path: str
-    labels: tuple[tuple[str, float], ...]
-    """(class, probability), most probable first; empty when there is a fault"""
-    fault: PatchwordsError | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        if self.fault:
-            return {"path": self.path, "error": self.fault.as_dict()}
-        return {"path": self.path, "labels": [{"class": name, "probability": p} for name, p in self.labels]}
-
-
-def predict(
-    loaded: LoadedModel | str | Path, paths: Iterable[str | Path], *, top: int = 5, batch_size: int = 32
-) -> Iterator[Prediction]:
-    """Yield a Prediction for every picture of `paths` (files, folders, archives), in order.
-
-    A picture that cannot be read is answered with its fault, and the rest go on.
-
-    Raises:
-        ConfigError: `top` is not at least 1, or the model has no head.
-    """
-    if top < 1:
-        raise ConfigError(f"{top} is too small", where="--top", fix="Give 1 or more")
-    loaded = _with_classes(loaded if isinstance(loaded, LoadedModel) else load(loaded))
-    for found in batched(find_pictures(paths), batch_size):
-        yield from _predict_batch(loaded, found, top)
-
-
-def _with_classes(loaded: LoadedModel) -> LoadedModel:
-    """Return `loaded`, or raise ConfigError when it has no head to answer with."""
-    if not loaded.classes:
-        fix = "Give it a head: patchwords tune CHECKPOINT DATA --out RUN"
-        raise ConfigError("has no head, so it has no classes to choose from", where="CHECKPOINT", fix=fix)
-    return loaded
-
-
-def _predict_batch(loaded: LoadedModel, batch: list[Found], top: int) -> Iterator[Prediction]:
-    pixels: list[Any] = []
-    for found in batch:
-        try:
-            pixels.append(loaded.preprocess.pixels(found.read(), found.path))
-        except PatchwordsError as fault:
-            pixels.append(fault)
-    good = [each for each in pixels if not isinstance(each, PatchwordsError)]
-    rows = iter(predict_probabilities(loaded, torch.stack(good)) if good else [])
-    for found, each in zip(batch, pixels, strict=True):
-        if isinstance(each, PatchwordsError):
-            yield Prediction(found.path, (), each)
-        else:
-            yield Prediction(found.path, tuple(ranked(next(rows), loaded.classes, top)))
-
-
-def evaluate(
-    run: str | Path,
-    data: str = "",
-    *,
-    split: str = "",
-    batch_size: int = 256,
-    report: str | Path = "",
-    **options: Any,
-) -> Evaluation:
-    """Measure a run (or any checkpoint) on labelled pictures; classes are matched by name.
-
-    Pictures of a class that the model does not know count as wrong.
-
-    Args:
-        data: a data set as for `train`; "": the run's own, as it was split then.
-        split: train, val, test or all; "": test where there is one, else val, else train.
-        report: HTML file to write, with confusion, calibration and the worst mistakes.
-        options: as for `load`.
-
-    Raises:
-        DataError: no class of `data` is one the model knows. ConfigError: no such split, or the model has no head.
-    """
-    if report:
-        from .report.evaluation import check_page, write_evaluation
-
-        check_page(Path(report))
-    loaded = _with_classes(load(run, **options))
-    if data:
-        chosen = labelled_of_data(data, loaded.preprocess, loaded.classes, split)
-    else:
-        chosen = labelled_of_run(Path(run), loaded.preprocess, loaded.classes, split)
-    if (chosen.labels < 0).all():
-        raise DataError(
-            f"has no class that the model knows; it has {_some(chosen.unknown_classes)}",
-            where=chosen.name,
-            fix=f"The model knows {_some(loaded.classes)}",
-        )
-    if chosen.unknown_classes:
-        unknown = int((chosen.labels < 0).sum())
-        print(
-            f"warning: {unknown} pictures are of classes that the model does not know and count as wrong: "
-            f"{_some(chosen.unknown_classes)}",
-            file=sys.stderr,
-        )
-    if chosen.rejected and data:
-        first = chosen.rejected[0]
-        print(
-            f"warning: {len(chosen.rejected)} pictures cannot be used and are not measured; the first is "
-            f"{printable(first.path)}: {printable(first.reason)}",
-            file=sys.stderr,
-        )
-    batches = chosen.batches(batch_size)
-    measured = measure_model(loaded.model, loaded.preprocess, batches, chosen.labels, loaded.classes, chosen.paths)
-    if report:
-        write_evaluation(Path(report), measured, loaded, str(run), chosen)
-    return measured
 
 
 def inspect(
@@ -373,8 +255,3 @@ def compare(
         data=str(data), models=tuple(models), sizes=tuple(sizes), seeds=seeds, settings=settings, **fields
     )
     return run_study(question, out, partial(load, **(options or {})), workers=workers, launch=launch)
-
-
-def _some(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join(printable(name) for name in names[:5]) + (", ..." if len(names) > 5 else "")

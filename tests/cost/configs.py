@@ -63,6 +63,14 @@ VITS: dict[str, ViTConfig] = {
     "patch-dropout": vit(patch_dropout=0.4),
 }
 
+MERGING: dict[str, ViTConfig] = {
+    "merge": vit(merge=5, depth=3),
+    "merge-all": vit(merge=50, depth=3, pool="mean", class_token=False),
+    "merge-decreasing": vit(merge=2, depth=4, merge_schedule="decreasing", num_registers=2, layer_scale=0.1),
+    "merge-rope": vit(merge=5, depth=3, position="rope", qk_norm=True, pool="map"),
+    "merge-noise": vit(merge=5, depth=3, attention_dropout=0.1, patch_dropout=0.4),
+}
+
 WIDE: dict[str, Any] = {"image_size": (34, 36), "patch_size": (1, 1), "dim": 8, "mlp_dim": 8, "depth": 3}
 """so many patches that windows are computed in tiles"""
 WINDOWS: dict[str, ViTConfig] = {
@@ -96,4 +104,4 @@ LSTMS: dict[str, Architecture] = {
     "lstm": LSTMConfig(image_size=(16, 24), dim=24, hidden_dim=20),
     "bilstm": LSTMConfig(image_size=(16, 24), dim=24, hidden_dim=20, bidirectional=True, depth=3, pool="mean"),
 }
-EVERY: dict[str, Architecture] = VITS | WINDOWS | OTHERS | LSTMS
+EVERY: dict[str, Architecture] = VITS | MERGING | WINDOWS | OTHERS | LSTMS

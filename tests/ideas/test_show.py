@@ -83,8 +83,8 @@ def test_json_is_complete():
     assert [each["name"] for each in told] == NAMES[:2]
     for each in told:
         assert set(each) == {
-            "name", "number", "claim", "experiment", "paper", "trained", "form", "seed", "seconds", "verdict", "reason", "checks",
-            "figures",
+            "name", "number", "claim", "experiment", "paper", "trained", "form", "seed", "seconds", "verdict",
+            "reason", "checks", "figures",
         }  # fmt: skip
         assert all(set(check) == {"name", "value", "relation", "threshold", "met"} for check in each["checks"])
 

@@ -62,6 +62,7 @@ def test_results_are_the_same_bytes_with_one_worker_and_with_two(tmp_path: Path)
         assert (both[0] / name).read_bytes() == (both[1] / name).read_bytes(), name
     assert {path.suffix for path in (both[1] / "cells").iterdir()} == {".npz"}
 
+
 @pytest.mark.slow  # submitit starts its jobs here where there is no Slurm
 @pytest.mark.parametrize("launch", ["submitit", "ray"])
 def test_other_launchers_give_the_same_bytes(launch: str, study: Study, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ POSITIONS = ("learned", "learned_2d", "sincos_2d", "relative", "rope", "none")
 ATTENTIONS = ("global", "local", "axial")
 ACTIVATIONS = ("gelu", "gelu_tanh", "quick_gelu", "swiglu")
 QKV_BIASES = ("qkv", "qv", "none")
+MERGE_SCHEDULES = ("constant", "decreasing")
 STEMS = ("patch", "conv", "resnet")
 RESNET_RULES = ("google", "timm")
 POSITION_RESIZES = ("timm", "google", "transformers", "torchvision", "dinov2")
@@ -111,10 +112,14 @@ class ViTConfig:
     """stochastic depth of the last block; earlier blocks grow linearly from 0"""
     patch_dropout: float = 0.0
     """share of patches left out in training"""
+    merge: int = 0
+    """patches merged into alike ones in each block (ToMe), at most half of those that are left; 0: off"""
+    merge_schedule: str = "constant"
+    """constant: `merge` in each block; decreasing: twice that in the first, falling linearly to none in the last"""
 
     def __post_init__(self) -> None:
         at_least(self, 1, "image_size", "patch_size", "in_channels", "dim", "num_heads", "mlp_dim", "attention_window")
-        at_least(self, 0, "depth", "num_classes", "num_registers", "pre_logits")
+        at_least(self, 0, "depth", "num_classes", "num_registers", "pre_logits", "merge")
         one_of("model.pool", self.pool, POOLS)
         one_of("model.position", self.position, POSITIONS)
         one_of("model.attention", self.attention, ATTENTIONS)
@@ -123,6 +128,7 @@ class ViTConfig:
         one_of("model.qkv_bias", self.qkv_bias, QKV_BIASES)
         one_of("model.stem", self.stem, STEMS)
         one_of("model.resnet_rule", self.resnet_rule, RESNET_RULES)
+        one_of("model.merge_schedule", self.merge_schedule, MERGE_SCHEDULES)
         for name in ("dropout", "attention_dropout", "drop_path", "patch_dropout"):
             in_range(f"model.{name}", getattr(self, name), 0.0, 0.99)
         if self.dim % self.num_heads:
@@ -147,6 +153,9 @@ class ViTConfig:
             name = "layer_scale" if self.layer_scale < 0 else "norm_eps" if self.norm_eps < 0 else "rope_base"
             raise ConfigError(f"{getattr(self, name)} is too small", where=f"model.{name}")
         self._check_stem()
+        if self.merge and self.attention != "global":
+            what = f"tokens of several places are in no window of attention={self.attention}"
+            raise ConfigError(what, where="model.merge", fix="Set it to 0: only global attention merges")
         whole_patches(self.image_size, self.cell_size, only_multiples=self.stem == "resnet")
 
     def _check_stem(self) -> None:
@@ -185,6 +194,18 @@ class ViTConfig:
     def num_prefix_tokens(self) -> int:
         """Tokens before the patches: class, distillation, registers."""
         return self.class_token + self.distillation_token + self.num_registers
+
+    def merges(self, patches: int) -> tuple[int, ...]:
+        """Return how many of `patches` are merged into others in each block (2210.09461, sec. 3, app. B.1).
+
+        At most half of what is left: only tokens of one of two sets are merged.
+        """
+        falls, counts = self.merge_schedule == "decreasing", []
+        for layer in range(self.depth):
+            wanted = 2 * self.merge - 2 * self.merge * layer / max(self.depth - 1, 1) if falls else self.merge
+            counts.append(min(int(wanted), patches // 2))
+            patches -= counts[-1]
+        return tuple(counts)
 
     @property
     def draws(self) -> bool:

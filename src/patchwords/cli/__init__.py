@@ -18,12 +18,15 @@ COMMANDS = {
     "eval": "measure a run: accuracy, confusion, calibration, worst mistakes",
     "predict": "labels with probabilities for pictures",
     "inspect": "look inside any model: figures, numbers and one page",
+    "export": "one file for ONNX Runtime, OpenVINO or torch.export, checked against the model",
     "convert": "any ViT file to any other, every tensor accounted for",
     "probe": "how good the frozen features of a checkpoint are on labelled pictures",
     "show": "the ideas of the Vision Transformer, each run and measured; show cost: what a model costs",
     "ideas": "the ideas there are to show, and what each claims",
     "compare": "which model, with how much data: trainings, statistics and one page",
     "audit": "what is wrong with a folder of pictures, before training",
+    "pack": "pictures as shards with an index, whole or pre-resized, for fast loading",
+    "bench": "speed of training step and inference, checked first, as a share of what the machine can do",
     "models": "the models there are to choose from",
 }
 """command -> what it does; the module of the same name in this folder holds it (eval: evaluate)"""
@@ -45,6 +48,10 @@ class Parser(argparse.ArgumentParser):
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code; the entry point of `patchwords`."""
     argv = sys.argv[1:] if argv is None else argv
+    if any(argument.endswith(".tar") for argument in argv):
+        from ..data.shards import rejoined
+
+        argv = rejoined(argv)  # NAME-000000.tar NAME-000001.tar ..., as the shell lists them, is one data set
     debug, as_json = "--debug" in argv, "--json" in argv
     if hasattr(sys.stdout, "reconfigure"):  # a name that the terminal cannot show is printed escaped
         sys.stdout.reconfigure(errors="backslashreplace")

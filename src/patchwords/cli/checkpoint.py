@@ -25,6 +25,7 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
         default="",
         help=f"whose rule resizes positions: {', '.join(POSITION_RESIZES)}; default: that of the file's library",
     )
+    group.add_argument("--merge", metavar="R", default="", help="merge R alike patches in each block (ToMe); 0: none")
     group.add_argument("--grid", metavar="R,C", default="", help="patches of the file, where they are no square")
     group.add_argument("--part", metavar="NAME", default="", help="entry of a training checkpoint, as model_ema")
     group.add_argument(
@@ -45,7 +46,8 @@ def checkpoint_options(arguments: argparse.Namespace) -> dict[str, Any]:
     from ..overrides import parse, parse_settings
 
     options: dict[str, Any] = dict(parse_settings(arguments.settings).get("model", {}))
-    kinds = {"image_size": Size, "patch_size": Size, "channels": int, "position_resize": str, "grid": Size, "part": str}
+    kinds = {"image_size": Size, "patch_size": Size, "channels": int, "position_resize": str, "grid": Size, "part": str,
+             "merge": int}  # fmt: skip
     for name, kind in kinds.items():
         if text := getattr(arguments, name):
             options[name] = parse(text, kind, f"--{name.replace('_', '-')}")

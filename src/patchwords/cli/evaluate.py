@@ -7,6 +7,7 @@ import argparse
 from ..errors import printable
 from . import add_common, print_json
 from .checkpoint import add_checkpoint, checkpoint_options
+from .engine import add_engine, engine_options
 
 TAKES_SETTINGS = ("model",)
 
@@ -19,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--split", metavar="NAME", default="", help="train, val, test or all")
     parser.add_argument("--report", metavar="FILE.html", default="", help="write a page: confusion, mistakes, maps")
+    add_engine(parser)
     add_common(parser)
 
 
@@ -26,7 +28,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Measure and print a table."""
     from ..use import evaluate
 
-    options = checkpoint_options(arguments)
+    options = checkpoint_options(arguments) | engine_options(arguments)
     measured = evaluate(arguments.checkpoint, arguments.data, split=arguments.split, report=arguments.report, **options)
     if arguments.json:
         print_json(measured.as_dict())

@@ -9,6 +9,7 @@ import sys
 from ..errors import ConfigError, printable
 from . import add_common, print_json
 from .checkpoint import add_checkpoint, checkpoint_options
+from .engine import add_engine, engine_options
 
 TAKES_SETTINGS = ("model",)
 
@@ -23,12 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="pictures, folders, .zip or .tar files; - reads paths from standard input",
     )
     parser.add_argument("--top", type=int, default=5, metavar="K", help="how many labels (default 5)")
+    add_engine(parser)
     add_common(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Predict and print a line for each picture; exit code 65 when one could not be read."""
-    from ..use import load, predict
+    from ..use import predict
 
     paths = list(arguments.paths)
     if "-" in paths:
@@ -39,8 +41,8 @@ def main(arguments: argparse.Namespace) -> int:
             "no picture was given", where="patchwords predict", fix="Give files, folders, or - for a list"
         )
     faults, rows = 0, []
-    loaded = load(arguments.checkpoint, **checkpoint_options(arguments))
-    for prediction in predict(loaded, paths, top=arguments.top):
+    options = checkpoint_options(arguments) | engine_options(arguments)
+    for prediction in predict(arguments.checkpoint, paths, top=arguments.top, **options):
         faults += prediction.fault is not None
         if arguments.json:
             rows.append(prediction.as_dict())

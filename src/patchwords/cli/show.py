@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--quick", action="store_true", help="run the trained ones too, in minutes each")
-    group.add_argument("--full", action="store_true", help="the real thing with several seeds, up to an hour each")
+    group.add_argument("--full", action="store_true", help="the real thing with several seeds, up to two hours each")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="all random numbers come from it (default 0)")
     parser.add_argument("--data", metavar="DATA", default="", help="pictures for trained ideas (default cifar10)")
     parser.add_argument("--out", metavar="DIR", default="", help="write ideas.html, numbers and figures there")

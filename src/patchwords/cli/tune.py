@@ -13,7 +13,8 @@ from .train import add_run_options, print_result, settings_of
 TAKES_SETTINGS = True
 FILE = ("grid", "part", "new", "unused")
 """options that say what the checkpoint's file does not"""
-WISHES = {"patch_size": "model.patch_size", "channels": "data.channels", "position_resize": "model.position_resize"}
+WISHES = {"patch_size": "model.patch_size", "channels": "data.channels", "position_resize": "model.position_resize",
+          "merge": "model.merge"}  # fmt: skip
 """options that change the model -> the setting of the run"""
 
 

@@ -49,11 +49,18 @@ def vit_parts(config: ViTConfig, training: bool) -> Iterator[Part]:
         yield norm(dim, tokens)
     answering = 1 + bool(config.distillation_token and config.num_classes)
     last = answering if training and config.pool == "cls" else tokens
-    for layer in range(config.depth):
-        read = last if layer == config.depth - 1 else tokens
-        yield from _block(config, tokens, read, box_of(config, layer, training))
+    left = tokens
+    for layer, merged in enumerate(config.merges(patches)):
+        all_read = layer < config.depth - 1 or last == tokens
+        read, merged = (left, merged) if all_read else (last, 0)
+        if left < tokens:
+            yield _merged_keys(config, left)
+        yield from _block(config, left, read, box_of(config, layer, training), merged)
         yield Part("MLP", kept=Kept(2 * bool(config.drop_path and layer)))
-    yield from _read_out(config, tokens, last if config.depth else tokens)
+        left -= merged
+    if left < tokens and last == tokens:
+        yield Part("merging", kept=Kept(flags=8 * patches))  # which token each patch is given in the end
+    yield from _read_out(config, left, tokens, last if config.depth else tokens)
 
 
 def _dropped(config: ViTConfig, rows: int, width: int | None = None) -> Kept:
@@ -69,19 +76,42 @@ def _token_parameters(config: ViTConfig) -> int:
     return table + config.num_prefix_tokens * config.dim
 
 
-def _block(config: ViTConfig, tokens: int, read: int, box: Box | None) -> Iterator[Part]:
-    """Yield one block (eq. 2 and 3) that answers for `read` of its `tokens`."""
+def _merged_keys(config: ViTConfig, tokens: int) -> Part:
+    """What attention keeps besides where tokens are of several patches: log sizes, and places by picture."""
+    places = Kept(tokens * config.head_dim if config.position == "rope" else 0)
+    if config.position == "relative":
+        return Part("merging", kept=Kept(flags=8 * tokens * tokens))  # a row of the table for each two tokens
+    sizes = 0 if config.attention_dropout else tokens
+    return Part("merging", kept=Kept(sizes) + places, kept_written_out=places)
+
+
+def _merging(config: ViTConfig, tokens: int, merged: int) -> Iterator[Part]:
+    """Yield the merging of `merged` of `tokens` into others (2210.09461, sec. 3): keys compared, means taken."""
+    patches, left = tokens - config.num_prefix_tokens, tokens - merged
+    alike = (patches // 2) * (patches - patches // 2) * config.head_dim
+    yield Part("merging", macs=alike, constant_macs=2 * alike)  # nothing is learned from who is alike
+    means = left * merged * config.dim
+    yield Part("merging", macs=means, kept=Kept(left * merged, flags=8 * (tokens + merged))).of_pixels()
+
+
+def _block(config: ViTConfig, tokens: int, read: int, box: Box | None, merged: int) -> Iterator[Part]:
+    """Yield one block (eq. 2 and 3) that answers for `read` of its `tokens`, of which `merged` go in between."""
     yield norm(config.dim, tokens)
-    yield from _attention(config, tokens, read, box)
-    yield norm(config.dim, read)
-    yield from _mlp(config, read)
-    hidden = {"swiglu": 4, "quick_gelu": 3}.get(config.activation, 2) * tokens * config.mlp_dim
-    yield alive("MLP", 4 * tokens * config.dim + hidden)  # before and after attention, their sum's norm, what was added
+    yield from _attention(config, tokens, read, box, merged)
+    if merged:
+        yield from _merging(config, tokens, merged)
+    left = read - merged
+    yield norm(config.dim, left)
+    yield from _mlp(config, left)
+    widths, rows = {"swiglu": 4, "quick_gelu": 3}.get(config.activation, 2), tokens - merged
+    keys = config.head_dim * tokens if merged else 0
+    # before and after attention, their sum's norm, what was added
+    yield alive("MLP", 2 * (tokens + rows) * config.dim + widths * rows * config.mlp_dim + keys)
     if config.layer_scale:
-        yield Part("layer scale", 2 * config.dim, 0, Kept(2 * read * config.dim))
+        yield Part("layer scale", 2 * config.dim, 0, Kept((read + left) * config.dim))
 
 
-def _attention(config: ViTConfig, tokens: int, read: int, box: Box | None) -> Iterator[Part]:
+def _attention(config: ViTConfig, tokens: int, read: int, box: Box | None, merged: int) -> Iterator[Part]:
     """Yield attention of `read` queries to `tokens` keys (app. A), or of patches to those of their `box`."""
     dim, heads = config.dim, config.num_heads
     biases = {"qkv": 3, "qv": 2, "none": 0}[config.qkv_bias] * dim
@@ -91,10 +121,15 @@ def _attention(config: ViTConfig, tokens: int, read: int, box: Box | None) -> It
         yield Part("norms", 4 * config.head_dim, 0, Kept(4 * heads * tokens))
     compared = pairs(config, tokens, read, box)
     yield Part("scores", _bias_parameters(config), compared * dim, *kept(config, tokens, read, box))
-    yield moments(config, tokens, box)
+    yield _with(moments(config, tokens, box), config.head_dim * tokens if merged else 0)
     yield Part("weighted sum", 0, compared * dim)
     yield dense("projection", dim, dim, read, config.proj_bias)
     yield Part("projection", kept=_dropped(config, read))
+
+
+def _with(moment: Part, numbers: int) -> Part:
+    """Return a moment at which so many more numbers are in memory: the keys that are compared after attention."""
+    return alive(moment.name, moment.peak(False) + numbers, moment.peak(True) + numbers)
 
 
 def _bias_parameters(config: ViTConfig) -> int:
@@ -113,11 +148,11 @@ def _mlp(config: ViTConfig, rows: int, name: str = "MLP") -> Iterator[Part]:
     yield dense(name, config.mlp_dim, config.dim, rows, config.mlp_bias) + Part(name, kept=_dropped(config, rows))
 
 
-def _read_out(config: ViTConfig, tokens: int, read: int) -> Iterator[Part]:
-    """Yield what turns `read` encoded tokens into an answer (eq. 4)."""
+def _read_out(config: ViTConfig, left: int, tokens: int, read: int) -> Iterator[Part]:
+    """Yield what turns `read` of `tokens` encoded tokens, of which `left` are not merged, into an answer (eq. 4)."""
     width = config.dim * (2 if config.pool == "cls+mean" else 1)
     if config.final_norm:
-        yield norm(config.dim, read)
+        yield norm(config.dim, min(left, read))
     if config.pool == "map":
         yield from _pool(config, tokens)
     rows = tokens if config.pool == "none" else 1

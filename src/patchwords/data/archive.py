@@ -50,10 +50,15 @@ class ArchiveSource(Source):
 def _read_member(kind: str, descriptor: int, member: Member, where: str) -> bytes:
     if kind == "zip":
         return read_zip_member(descriptor, member, where)
-    return _read_exactly(descriptor, member.size, member.offset, where)
+    return read_exactly(descriptor, member.size, member.offset, where)
 
 
-def _read_exactly(descriptor: int, size: int, offset: int, where: str) -> bytes:
+def read_exactly(descriptor: int, size: int, offset: int, where: str) -> bytes:
+    """Return `size` bytes from `offset` of an open archive.
+
+    Raises:
+        DataError: the archive ends before.
+    """
     with faults_named(where, "read"):
         data = os.pread(descriptor, size, offset)
         while len(data) < size and (more := os.pread(descriptor, size - len(data), offset + len(data))):
@@ -69,11 +74,11 @@ def read_zip_member(descriptor: int, member: Member, where: str) -> bytes:
     Raises:
         DataError: the archive is damaged there.
     """
-    header = _read_exactly(descriptor, 30, member.offset, where)
+    header = read_exactly(descriptor, 30, member.offset, where)
     signature, name_size, extra_size = struct.unpack("<4s22xHH", header)
     if signature != b"PK\x03\x04":
         raise DataError("the archive is damaged there (no local header)", where=where, fix=_DAMAGED)
-    data = _read_exactly(descriptor, member.stored, member.offset + 30 + name_size + extra_size, where)
+    data = read_exactly(descriptor, member.stored, member.offset + 30 + name_size + extra_size, where)
     if member.deflated:
         try:
             data = zlib.decompressobj(-15).decompress(data, member.size + 1)

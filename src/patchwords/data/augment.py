@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -55,6 +57,13 @@ class Augment:
             images = self._erase(images, epoch, ids)
         return images
 
+    def crop_boxes(self, epoch: Counter, ids: np.ndarray) -> list[Callable[[int, int], tuple[int, int, int, int]]]:
+        """Return for each picture what makes its random crop (top, left, height, width) from (height, width) in pixels.
+
+        For crop=random_resized before decoding; the numbers of all are drawn at once.
+        """
+        return [partial(self._box, draws) for draws in self._draw("crop", epoch, ids, _CROP_DRAWS)[:, None]]
+
     def crop_box(self, height: int, width: int, epoch: int, sample: int) -> tuple[int, int, int, int]:
         """Return the random crop of one picture of this size: (top, left, height, width) in pixels.
 
@@ -62,8 +71,11 @@ class Augment:
         """
         if self.config.crop != "random_resized":
             return 0, 0, height, width
-        boxes = self._boxes(np.array([height]), np.array([width]), epoch, np.array([sample]))
-        top, left, tall, wide = boxes[0].tolist()
+        return self.crop_boxes(epoch, np.array([sample]))[0](height, width)
+
+    def _box(self, draws: np.ndarray, height: int, width: int) -> tuple[int, int, int, int]:
+        size = np.array([height]), np.array([width])
+        top, left, tall, wide = random_boxes(*size, self.config.crop_scale, self.config.crop_ratio, draws)[0].tolist()
         return top, left, tall, wide
 
     def window(self, images: Tensor, side: int, epoch: np.ndarray, ids: np.ndarray) -> Tensor:
@@ -84,16 +96,12 @@ class Augment:
         """Return the pictures shifted (what comes in is mirrored at the border) and flipped."""
         height, width = images.shape[-2:]
         draws = self._draw("move", epoch, ids, 3)
-        rows = torch.arange(height).expand(len(ids), -1)
-        columns = torch.arange(width).expand(len(ids), -1)
-        if self.config.flip:
-            flipped = torch.from_numpy(draws[:, 2:] < 0.5)
-            columns = torch.where(flipped, width - 1 - columns, columns)
+        down = right = torch.zeros(len(ids), dtype=torch.int64)
         if self.config.crop == "shift":
-            down, right = min(self.config.shift, height - 1), min(self.config.shift, width - 1)
-            rows = ops.reflect(rows + whole(draws[:, :1], -down, down), height)
-            columns = ops.reflect(columns + whole(draws[:, 1:2], -right, right), width)
-        return ops.rearrange(images, rows, columns)
+            most = [min(self.config.shift, side - 1) for side in (height, width)]
+            down, right = (whole(draws[:, axis], -reach, reach) for axis, reach in enumerate(most))
+        flipped = torch.from_numpy(draws[:, 2] < 0.5) if self.config.flip else torch.zeros(len(ids), dtype=torch.bool)
+        return ops.move(images, down, right, flipped)
 
     def _three_augment(self, images: Tensor, epoch: Counter, ids: np.ndarray) -> Tensor:
         """Return the pictures each turned grey, solarized or blurred, with equal chances (2204.07118, sec. 3.1).
@@ -126,10 +134,13 @@ class Augment:
 
         Paper: 1708.04896, with the ranges of torchvision and timm (area 0.02..0.33, ratio 0.3..3.3).
         """
-        draws = self._draw("erasing", epoch, ids, 1 + _CROP_DRAWS)
-        sizes = (np.full(len(ids), side) for side in images.shape[-2:])
-        boxes = random_boxes(*sizes, (0.02, 0.33), (0.3, 1 / 0.3), draws[:, 1:])
-        boxes[draws[:, 0] >= self.config.erasing, 2] = 0
+        chosen = np.flatnonzero(self._draw("erasing", epoch, ids, 1)[:, 0] < self.config.erasing)
+        boxes = np.zeros((len(ids), 4), np.int64)
+        if len(chosen):  # the other numbers are drawn for these alone
+            when = epoch[chosen] if isinstance(epoch, np.ndarray) and epoch.ndim else epoch
+            draws = self._draw("erasing", when, ids[chosen], 1 + _CROP_DRAWS)
+            sizes = (np.full(len(chosen), side) for side in images.shape[-2:])
+            boxes[chosen] = random_boxes(*sizes, (0.02, 0.33), (0.3, 1 / 0.3), draws[:, 1:])
         return ops.erase(images, torch.from_numpy(boxes))
 
 

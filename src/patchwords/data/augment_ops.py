@@ -38,6 +38,40 @@ def rearrange(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return images.reshape(batch, channels, -1).gather(2, index).view(batch, channels, rows.shape[1], columns.shape[1])
 
 
+def move(images: Tensor, down: Tensor, right: Tensor, flipped: Tensor) -> Tensor:
+    """Return the pictures with pixel (y, x) from (y + down, x + right), mirrored at the border, then flipped.
+
+    On a processor whole rows of bytes are copied: each is a window into its own row with mirrored ends.
+
+    Args:
+        down: (B,) int64 of less than H either way; right: (B,) int64 of less than W; flipped: (B,) bool.
+    """
+    batch, channels, height, width = images.shape
+    if not images.is_cpu:
+        columns = torch.arange(width).expand(batch, -1)
+        columns = torch.where(flipped[:, None], width - 1 - columns, columns)
+        rows = reflect(torch.arange(height) + down[:, None], height)
+        return rearrange(images, rows, reflect(columns + right[:, None], width))
+    edge = int(right.abs().max()) if batch else 0
+    order = flipped.int().argsort(stable=True)  # those to flip last; the windows put all back in their places
+    upright, sorted_images = batch - int(flipped.sum()), images.index_select(0, order)
+    framed = images.new_empty(batch, channels, height, width + 2 * edge)
+    inside = framed[..., edge : edge + width]
+    inside[:upright] = sorted_images[:upright]
+    inside[upright:] = sorted_images[upright:].flip(-1)
+    pixels, last = framed.numpy(), edge + width - 1
+    for step in range(1, edge + 1):
+        pixels[..., edge - step] = pixels[..., edge + step]
+        pixels[..., last + step] = pixels[..., last - step]
+    right = torch.where(flipped, -right, right)
+    pictures = torch.empty_like(order).scatter_(0, order, torch.arange(batch)).view(-1, 1, 1)
+    rows = reflect(torch.arange(height) + down[:, None], height)[:, None]
+    lines = (pictures * channels + torch.arange(channels).view(-1, 1)) * height + rows
+    starts = lines * framed.shape[-1] + (right + edge).view(-1, 1, 1)
+    windows = framed.as_strided((framed.numel() - width + 1, width), (1, 1))
+    return windows.index_select(0, starts.flatten()).view(images.shape)
+
+
 def reflect(index: Tensor, length: int) -> Tensor:
     """Return `index` mirrored at both ends into 0 .. length - 1; the end pixels are not doubled."""
     last = length - 1
@@ -84,6 +118,12 @@ def erase(images: Tensor, boxes: Tensor) -> Tensor:
         boxes: (B, 4) int64 pixels: top, left, height, width; may reach outside; empty where height is 0.
     """
     height, width = images.shape[-2:]
+    if images.is_cpu:  # most have no hole
+        images = images.clone(memory_format=torch.contiguous_format)
+        pixels, places = images.numpy(), boxes[:, 2].nonzero()[:, 0]
+        for place, (top, left, tall, wide) in zip(places.tolist(), boxes[places].tolist(), strict=True):
+            pixels[place, :, max(top, 0) : max(top + tall, 0), max(left, 0) : max(left + wide, 0)] = GREY
+        return images
     top, left, tall, wide = (boxes.to(images.device)[:, i].view(-1, 1, 1, 1) for i in range(4))
     y = torch.arange(height, device=images.device).view(1, 1, height, 1)
     x = torch.arange(width, device=images.device).view(1, 1, 1, width)

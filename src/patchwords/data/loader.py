@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from threading import Barrier
 from typing import NamedTuple, Protocol
 
@@ -70,6 +70,8 @@ class Loader:
         self.portion, self.ahead = max(1, portion), ahead if workers else 0
         self._pool = _pool(workers) if workers else None
         self._started: dict[int, _Started] = {}
+        self.waited = 0.0
+        """seconds that callers of `batch` have waited for pictures so far"""
 
     def batch(self, step: int, stop: int | None = None) -> Batch:
         """Return the batch of `step` and have the next ones prepared, up to `stop` where given.
@@ -85,6 +87,7 @@ class Loader:
             if wanted not in self._started:
                 self._started[wanted] = self._start(wanted)
         started = self._started[step]
+        asked = time.perf_counter()
         try:
             for portion in started.portions:
                 for sample, reason in portion.result():
@@ -92,6 +95,7 @@ class Loader:
         except BaseException:  # an interrupt too: nothing stays under way for this step
             self._cancel(step)
             raise
+        self.waited += time.perf_counter() - asked
         del self._started[step]
         return started.batch
 
@@ -246,6 +250,7 @@ class StreamLoader(Loader):
         labels: (N,) int64 class of each sample.
         preprocess: from bytes to pixels; a random crop is cut out before it is resized.
         on_rejected: called with (path, reason) in the caller's thread.
+        scaled_decode: as in `Preprocess.crop_pixels`.
     """
 
     def __init__(
@@ -260,10 +265,11 @@ class StreamLoader(Loader):
         *,
         workers: int = 2,
         on_rejected: Callable[[str, str], None] | None = None,
+        scaled_decode: bool = False,
     ) -> None:
         super().__init__(labels, plan, augment, workers=workers, portion=8, ahead=2)
         self.source, self.numbers, self.paths, self.preprocess = source, numbers, paths, preprocess
-        self.on_rejected = on_rejected
+        self.on_rejected, self.scaled_decode = on_rejected, scaled_decode
         self._told: set[int] = set()
 
     def _empty(self, count: int) -> Tensor:
@@ -271,25 +277,24 @@ class StreamLoader(Loader):
 
     def _pictures(self, epoch: np.ndarray, positions: np.ndarray) -> tuple[Tensor, dict[int, Rejected], bool]:
         images, rejected = self._empty(len(positions)), {}
-        for place, (when, sample) in enumerate(zip(epoch.tolist(), positions.tolist(), strict=True)):
+        boxes = self.augment.crop_boxes(epoch, positions) if self._crops else None
+        for place, sample in enumerate(positions.tolist()):
             number = int(self.numbers[sample])
             data, name = self.source.read(number), self.source.where(number)
             try:
-                images[place] = self._decoded(data, name, when, sample)
+                if boxes:
+                    part = self.preprocess.crop_pixels(data, boxes[place], name, scaled=self.scaled_decode)
+                else:
+                    part = self.preprocess.pixels(data, name)
+                images[place] = part
             except DataError as error:
                 images[place] = GREY
                 rejected[place] = (sample, error.what)
-        return images, rejected, self._crops
+        return images, rejected, boxes is not None
 
     @property
     def _crops(self) -> bool:
         return self.augment is not None and self.augment.config.crop == "random_resized"
-
-    def _decoded(self, data: bytes, name: str, epoch: int, sample: int) -> Tensor:
-        """Return (C, H, W) uint8: the random part of the picture, or the whole of it."""
-        if not self._crops:
-            return self.preprocess.pixels(data, name)
-        return self.preprocess.crop_pixels(data, partial(self.augment.crop_box, epoch=epoch, sample=sample), name)
 
     def _reject(self, sample: int, reason: str) -> None:
         if self.on_rejected is not None and sample not in self._told:

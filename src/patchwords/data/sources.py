@@ -1,6 +1,6 @@
 """Where pictures come from: one list of entries and one `read`, whatever they are stored in.
 
-`open_source` knows the built-in sets, folders of class folders, zip and tar archives (read in place), and
+`open_source` knows the built-in sets, folders of class folders, zip and tar archives (read in place), shards, and
 tables of file names and labels. Every file it meets is listed as an entry, refused with a reason, or counted
 as ignored (hidden files, files that are not pictures by their name).
 """
@@ -40,7 +40,7 @@ PICTURE_NAMES = re.compile(
 TABLE_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 HIDDEN = "hidden and system files"
 _HIDDEN_PATHS = re.compile(r"(.*/)?(\.(?!\.?/)|(__macosx|thumbs\.db|desktop\.ini|\$recycle\.bin)(/|$))", re.I | re.S)
-_WANTED = "digits, cifar10, a folder, a .zip, a .tar, or a .csv, .jsonl or .parquet table"
+_WANTED = "digits, cifar10, a folder, a .zip, a .tar, or shards, or a .csv, .jsonl or .parquet table"
 _COMPRESSED = re.compile(r".*\.(tar\.[a-z0-9]+|tgz|tbz2?|txz|tzst)", re.I | re.S)
 
 Progress = Callable[[int, int], None]
@@ -105,7 +105,7 @@ class Source:
         self.location = name
         """what opens it again from any working folder"""
         self.kind = kind
-        """digits, folder, zip, tar, table, file"""
+        """digits, folder, zip, tar, shards, table, file"""
         self.entries = [entry for entry, _ in ordered]
         self.refused = sorted(refused, key=lambda pair: os.fsencode(pair[0]))
         """(path, reason) of what was met and cannot be read as a picture"""
@@ -141,7 +141,8 @@ def open_source(spec: str | os.PathLike[str], *, labelled: bool = True, progress
     """Return the source that `spec` names.
 
     Args:
-        spec: digits, cifar10, a folder, a .zip, a .tar, or a .csv, .jsonl or .parquet table.
+        spec: digits, cifar10, a folder, a .zip, a .tar, shards (NAME-{000000..000007}.tar, one of them, their
+            index or their folder), or a .csv, .jsonl or .parquet table.
         labelled: False to list pictures wherever they lie, also a single file, with the label "".
         progress: called with (done, total) bytes while cifar10 is downloaded.
 
@@ -166,8 +167,10 @@ def open_source(spec: str | os.PathLike[str], *, labelled: bool = True, progress
 
 def _open_path(spec: str, labelled: bool) -> Source:
     """Return the source that lies at a path."""
-    from . import archive, folder
+    from . import archive, folder, shards
 
+    if spec.endswith(shards.INDEX) or shards.expand(spec):
+        return shards.open_shards(spec, labelled)
     try:
         mode = os.stat(spec).st_mode
     except FileNotFoundError:
@@ -176,13 +179,15 @@ def _open_path(spec: str, labelled: bool) -> Source:
         raise fault_of(error if isinstance(error, OSError) else OSError(str(error)), spec, "read") from None
     lower = spec.lower()
     if stat.S_ISDIR(mode):
+        if packed := shards.shards_in(spec):
+            return shards.open_shards(packed, labelled)
         return folder.open_folder(spec, labelled)
     if not stat.S_ISREG(mode):
         raise DataError("is neither a file nor a folder", where=spec, fix=f"Give {_WANTED}")
     if lower.endswith(".zip"):
         return archive.open_zip(spec, labelled)
     if lower.endswith(".tar"):
-        return archive.open_tar(spec, labelled)
+        return shards.open_shards(spec, labelled) if shards.is_shard(spec) else archive.open_tar(spec, labelled)
     if _COMPRESSED.fullmatch(lower):
         fix = "Decompress it to a plain .tar (such as `gunzip FILE.tar.gz`), or pack the folder as .zip"
         raise DataError("a compressed tar cannot be read in place", where=spec, fix=fix)

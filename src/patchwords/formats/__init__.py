@@ -11,7 +11,7 @@ from typing import Any
 from ..architecture import Size
 from ..checkpoint import LoadedModel, model_folder
 from ..errors import ConfigError
-from .adapt import adapt_model
+from .adapt import adapt_model, merging
 from .format import Format
 from .read import is_ours, read_foreign, read_own
 from .write import Converted, check, write
@@ -34,6 +34,8 @@ def load(
     patch_size: int | Size | None = None,
     channels: int | None = None,
     position_resize: str = "",
+    merge: int | None = None,
+    merge_schedule: str = "",
     new: Sequence[str] = (),
     unused: Sequence[str] = (),
     part: str = "",
@@ -56,7 +58,7 @@ def load(
         said = {name: value for name, value in facts.items() if value is not None}
         said |= {"image_size": image_size} if image_size else {}
         loaded = read_foreign(path, all_formats(), said, new, unused, part)
-    return _adapted(loaded, image_size, patch_size, channels, position_resize)
+    return merging(_adapted(loaded, image_size, patch_size, channels, position_resize), merge, merge_schedule)
 
 
 def _adapted(

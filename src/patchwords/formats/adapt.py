@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..architecture import Size, ViTConfig
+from ..architecture import TITLES, Size, ViTConfig
 from ..checkpoint import LoadedModel
 from ..errors import CheckpointError, ConfigError
 from ..models import build_empty
@@ -24,6 +24,8 @@ _CHANGES_OF_OTHERS = {True: ("image_size", "num_classes"), False: ("num_classes"
 """the same for a model that is no ViT, by whether it reads pictures of any size"""
 _OF_TRAINING = ("dropout", "attention_dropout", "drop_path", "patch_dropout", "residual_gain", "relative_slope")
 """settings that may differ and change no weight: they say how a model starts and trains, not what it answers"""
+_OF_MERGING = ("merge", "merge_schedule")
+"""settings that may differ and change no weight: they say how many tokens are computed"""
 _OF_HEAD = ("pre_logits", "head_bias")
 """settings that may differ when the head is new"""
 NEW_HEAD = "new head of zeros"
@@ -84,7 +86,7 @@ def _joined(first: dict[str, str], then: dict[str, str]) -> dict[str, str]:
 def _check(config: ViTConfig, wanted: ViTConfig, new_head: bool) -> None:
     """Raise ConfigError for the first setting in which the two differ and may not."""
     changes = _CHANGES if config.kind == "vit" else _CHANGES_OF_OTHERS[config.any_size]
-    allowed = (*changes, *_OF_TRAINING, *(_OF_HEAD if new_head else ()))
+    allowed = (*changes, *_OF_TRAINING, *_OF_MERGING, *(_OF_HEAD if new_head else ()))
     for name in (field.name for field in dataclasses.fields(config)):
         own, other = getattr(config, name), getattr(wanted, name)
         if own == other or name in allowed or (name == "layer_scale" and own and other):
@@ -311,6 +313,27 @@ def adapt_model(
     preprocess = dataclasses.replace(preprocess, image_size=wanted.image_size)
     provenance = loaded.provenance | ({"adapted": sorted(set(hows.values()))} if hows else {})
     return LoadedModel(_built(wanted, made), classes, preprocess, provenance), hows
+
+
+def merging(loaded: LoadedModel, count: int | None, schedule: str = "") -> LoadedModel:
+    """Return `loaded` with a model of the same weights that merges `count` patches in each block (models/merge.py).
+
+    Args:
+        count: `ViTConfig.merge`; None: as it is.
+        schedule: `ViTConfig.merge_schedule`; "": as it is.
+
+    Raises:
+        ConfigError: the model is no ViT, or cannot merge so.
+    """
+    if count is None and not schedule:
+        return loaded
+    config = loaded.model.config
+    if config.kind != "vit":
+        what = f"a {TITLES[config.kind]} has no tokens to merge"
+        raise ConfigError(what, where="model.merge", fix="Leave it out: only Vision Transformers merge")
+    changes = {} if count is None else {"merge": count}
+    wanted = dataclasses.replace(config, **changes, **({"merge_schedule": schedule} if schedule else {}))
+    return dataclasses.replace(loaded, model=_built(wanted, loaded.model.state_dict()))
 
 
 def _size(value: int | Size | None) -> Size | None:

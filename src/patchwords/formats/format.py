@@ -25,7 +25,7 @@ HEAD_DIM = 64
 SIZES = ("image_size", "patch_size", "in_channels", "num_classes", "dim", "depth", "num_heads", "mlp_dim")
 _WITHOUT_EFFECT = (
     "dropout", "attention_dropout", "drop_path", "patch_dropout", "relative_slope", "residual_gain", "position_resize",
-    "resnet_rule", "kind", "attention", "attention_window",
+    "resnet_rule", "kind", "attention", "attention_window", "merge", "merge_schedule",
 )  # fmt: skip
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 OPENAI = {"mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130258, 0.27577711)}
@@ -203,7 +203,8 @@ def beyond_all(config: Architecture) -> list[str]:
     """Return what a model of `config` has that no library's files can say, a few words each; [] for a global ViT."""
     if not isinstance(config, ViTConfig):
         return [f"kind={config.kind} ({TITLES[config.kind]})"]
-    return [] if config.attention == "global" else [f"attention={config.attention}"]
+    found = [] if config.attention == "global" else [f"attention={config.attention}"]
+    return found + ([f"merge={config.merge} (--merge 0 leaves it out)"] if config.merge else [])
 
 
 def beyond(config: ViTConfig, sayable: Iterable[str]) -> list[str]:

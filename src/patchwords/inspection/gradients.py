@@ -23,6 +23,7 @@ from .attribution import Attribution, Question
 from .results import Progress
 from .still import chunks, still
 from .stream import as_tokens, choose, is_layer, place
+from .trace import check_attends
 
 GRADIENT_METHODS = {
     "gradient": "logits per unit of normalised brightness",
@@ -69,6 +70,8 @@ def _one_pass(question: Question, part: slice, methods: Sequence[str], layer: st
     if "gradient_rollout" in methods and not attention:
         what = f"{type(model).__name__} has no attention for gradient_rollout"
         raise ConfigError(what, where="methods", fix="Choose another: integrated_gradients, grad_cam, occlusion")
+    if "gradient_rollout" in methods:
+        check_attends(model)
     read = choose([layer] if layer else None, record, [_last_tokens(record)])[0]
     sought = {"x": x} | {name: record[name] for name in (read, *attention)}
     gradients = dict(zip(sought, torch.autograd.grad(logits, list(sought.values()), allow_unused=True), strict=True))

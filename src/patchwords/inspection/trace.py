@@ -112,7 +112,7 @@ def _through(model: Any, images: Tensor, first: int, pool: bool, precision: str)
 
 
 def check_attends(model: nn.Module) -> Any:
-    """Return `model` when it is made of blocks with attention.
+    """Return `model` when it is made of blocks with attention between the patches of its grid.
 
     Raises:
         ConfigError: it is not.
@@ -123,6 +123,9 @@ def check_attends(model: nn.Module) -> Any:
         raise ConfigError(what, fix="Receptive fields and similarity work for every model")
     if not len(model.blocks):
         raise ConfigError("a model without blocks has no attention to look at", where="model.depth")
+    if getattr(model.config, "merge", 0):
+        what = f"merge={model.config.merge}: tokens of several patches attend, which lie on no grid"
+        raise ConfigError(what, where="model.merge", fix="Look without merging: --merge 0")
     return model
 
 

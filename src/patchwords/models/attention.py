@@ -136,9 +136,21 @@ class Attention(nn.Module):
         first: int | None = None,
     ) -> Tensor:
         """Return (B, T, D) of tokens (B, T, D), or of its `first` tokens only; `record` takes `name`/weights."""
-        batch, count, _ = tokens.shape
-        dropout = self.attn_drop.p if self.training else 0.0
+        return self._mix(self._qkv(tokens), places, record, name, first)
+
+    def with_keys(
+        self, tokens: Tensor, places: Places, record: Record | None = None, name: str = "attn", first: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return what `forward` does, and the mean over the heads of the keys (B, T, D_h), before they are rotated."""
         qkv = self._qkv(tokens)
+        with torch.no_grad():
+            keys = qkv.detach().unflatten(2, (3, self.num_heads, -1))[:, :, 1]
+            keys = (self.k_norm(keys) if self.qk_norm else keys).mean(dim=2)
+        return self._mix(qkv, places, record, name, first), keys
+
+    def _mix(self, qkv: Tensor, places: Places, record: Record | None, name: str, first: int | None) -> Tensor:
+        batch, count, _ = qkv.shape
+        dropout = self.attn_drop.p if self.training else 0.0
         box = self._box(places, record)
         bias = None if box else self._bias(places, qkv)
         plain = box is None and record is None and first is None and places.rotation is None
@@ -177,6 +189,9 @@ class Attention(nn.Module):
         if self.relative:
             relative = relative_bias(self.relative_position_bias_table, self.grid, places).to(like.dtype)
             bias = relative if bias is None else relative + bias
+        if places.sizes is not None:  # a token of s patches counts as s of them (2210.09461, sec. 3)
+            proportional = places.sizes.log().to(like.dtype)[:, None, None]
+            bias = proportional if bias is None else bias + proportional
         return bias
 
     def _attend_in_tiles(

@@ -63,16 +63,26 @@ class Places(NamedTuple):
     """what patches attend to, block after block in turn; empty: attention is global, or patches were left out"""
     masks: tuple[Tensor, ...] = ()
     """(1 or B, 1, T, T) for each of the boxes: 0 where a query attends to a key, -inf elsewhere; empty: use boxes"""
+    sizes: Tensor | None = None
+    """(B, T) patches that each token is made of, as a number of the tokens' type or wider; None: one"""
+    source: Tensor | None = None
+    """(B, patches) number of the token that each patch is part of; None: of its own"""
 
     def kept(self, tokens: Tensor) -> Places:
-        """Return the places of only those `tokens` (B, t), numbered from 0, of each picture."""
+        """Return the places of only those `tokens` (B, t), numbered from 0, of each picture; of one patch each."""
         rotation, index = self.rotation, self.index
         if rotation is not None:
-            rotation = rotation[:, 0, 0][:, tokens][:, :, None]
+            rotation = rotation[:, _pictures(rotation[0], tokens), 0, tokens][:, :, None]
         if index is not None:
-            index = index[0][tokens[:, :, None], tokens[:, None, :]]
+            index = index[_pictures(index, tokens)[..., None], tokens[:, :, None], tokens[:, None, :]]
         masks = tuple(mask[0, 0][tokens[:, :, None], tokens[:, None, :]][:, None] for mask in self.masks)
         return Places(self.grid, rotation, index, masks=masks)
+
+
+def _pictures(table: Tensor, tokens: Tensor) -> Tensor:
+    """Return the row (B, 1) of `table` (1 or B, ...) for each picture of `tokens` (B, t)."""
+    numbers = torch.arange(tokens.shape[0], device=tokens.device)[:, None]
+    return numbers if table.shape[0] > 1 else torch.zeros_like(numbers)
 
 
 class RowsAndColumns(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from ..config import Size, ViTConfig
 from .attention import Attention, AttentionPool
 from .contract import Record, grid_of, note
 from .layers import DropPath, Head, LayerScale, Mlp, PreLogits, layer_norm
+from .merge import match, merge, spread
 from .position import Places, locate, position_rows, position_table
 from .stem import build_stem
 
@@ -21,6 +23,7 @@ class Block(nn.Module):
 
     def __init__(self, config: ViTConfig, layer: int) -> None:
         super().__init__()
+        self.prefix = config.num_prefix_tokens
         self.norm1 = layer_norm(config, config.dim)
         self.attn = Attention(config, layer)
         self.ls1 = LayerScale(config.dim, config.layer_scale) if config.layer_scale else nn.Identity()
@@ -30,14 +33,32 @@ class Block(nn.Module):
         self.drop_path = DropPath(config.drop_path * layer / max(config.depth - 1, 1))
 
     def forward(
-        self, z: Tensor, places: Places, record: Record | None = None, name: str = "block00", first: int | None = None
-    ) -> Tensor:
-        """Return z_l (B, T, D) of z_{l-1} (B, T, D); of the `first` tokens only when given."""
-        attn = self.attn(self.norm1(z), places, record, f"{name}/attn", first)
+        self,
+        z: Tensor,
+        places: Places,
+        record: Record | None = None,
+        name: str = "block00",
+        first: int | None = None,
+        merged: int = 0,
+    ) -> Any:
+        """Return z_l (B, T, D) of z_{l-1} (B, T, D); of the `first` tokens only when given.
+
+        With `merged` so many patches are merged into others in between: the pair of z_l (B, T - merged, D) and its
+        places.
+        """
+        attend = self.attn.with_keys if merged else self.attn
+        attn = attend(self.norm1(z), places, record, f"{name}/attn", first)
+        attn, keys = attn if merged else (attn, None)
         z = z[:, :first] + note(record, f"{name}/attn", self.drop_path(self.ls1(attn)))  # eq. 2
-        mlp = self.mlp(self.norm2(note(record, f"{name}/+attn", z)))
+        note(record, f"{name}/+attn", z)
+        if merged:
+            z, places = merge(z, places, match(keys, self.prefix, merged), self.prefix)
+        if places.source is not None:
+            note(record, f"{name}/source", places.source)
+        mlp = self.mlp(self.norm2(z))
         z = z + note(record, f"{name}/mlp", self.drop_path(self.ls2(mlp)))  # eq. 3
-        return note(record, f"{name}/+mlp", z)
+        note(record, f"{name}/+mlp", z)
+        return (z, places) if merged else z
 
 
 class ViT(nn.Module):
@@ -91,13 +112,17 @@ class ViT(nn.Module):
         """Return encoded tokens; only the `first` when given: nobody reads the others, so the last block skips them."""
         z, where = self.embed(images)
         note(record, "embed", z)
-        for i, block in enumerate(self.blocks):
-            wanted = first if i == len(self.blocks) - 1 else None
+        last, merges = len(self.blocks) - 1, self.config.merges(z.shape[1] - self.num_prefix_tokens)
+        for i, (block, merged) in enumerate(zip(self.blocks, merges, strict=True)):
+            wanted = first if i == last else None
+            merged = 0 if wanted else merged
             if self.checkpointing and self.training and record is None:
-                z = checkpoint(block, z, where, first=wanted, use_reentrant=False)
+                answer = checkpoint(block, z, where, first=wanted, merged=merged, use_reentrant=False)
             else:
-                z = block(z, where, record, f"block{i:02d}", wanted)
-        return note(record, "encoded", self.norm(z))
+                answer = block(z, where, record, f"block{i:02d}", wanted, merged)
+            z, where = answer if merged else (answer, where)
+        z = self.norm(z)
+        return note(record, "encoded", z if first else spread(z, where, self.num_prefix_tokens))
 
     def embed(self, images: Tensor) -> tuple[Tensor, Places]:
         """Return z_0 = [x_class; x_p^1 E; ...; x_p^N E] + E_pos (eq. 1) and where its tokens lie."""

@@ -186,8 +186,9 @@ def build_loader(
     paths = [pictures.manifest.pictures[i].path for i in train.tolist()]
     workers = run.data.workers
     return StreamLoader(
-        pictures, train.tolist(), paths, labels, plan, preprocess, augment, workers=workers, on_rejected=on_rejected
-    )
+        pictures, train.tolist(), paths, labels, plan, preprocess, augment, workers=workers, on_rejected=on_rejected,
+        scaled_decode=run.data.scaled_decode,
+    )  # fmt: skip
 
 
 def count_steps(run: RunConfig, plan: Plan) -> tuple[int, int]:

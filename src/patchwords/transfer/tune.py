@@ -31,7 +31,7 @@ from .recipe import TuneChoice
 from .solve import solve_head
 
 RANGE_CHECK = "range_check.json"
-FREE = ("dropout", "attention_dropout", "drop_path", "patch_dropout")
+FREE = ("dropout", "attention_dropout", "drop_path", "patch_dropout", "merge", "merge_schedule")
 """settings of a model that change nothing of what its weights mean"""
 ADAPTED = ("image_size", "patch_size", "in_channels", "position_resize")
 """settings of a model that its weights are adapted to"""

@@ -1,0 +1,73 @@
+"""The graph that is exported: uint8 pictures in, normalised inside, float32 logits out, any number of pictures."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from ..checkpoint import LoadedModel
+from ..errors import ConfigError
+from ..preprocess import Preprocess
+
+INPUT, OUTPUT = "pixels", "logits"
+LARGEST_BATCH = 65536
+
+
+class Graph(nn.Module):
+    """A model with its normalisation before it.
+
+    Args:
+        model: from images (B, C, H, W) to logits (B, K), in evaluation mode.
+        preprocess: whose mean and std it was trained with.
+        dtype: in which the model computes; logits are float32 whatever it is.
+    """
+
+    def __init__(self, model: nn.Module, preprocess: Preprocess, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.model, self.dtype = model, dtype
+        mean, std = (torch.tensor(v, dtype=torch.float32).view(1, -1, 1, 1) for v in (preprocess.mean, preprocess.std))
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return logits (B, K), float32, of uint8 pixels (B, C, H, W)."""
+        images = (pixels.to(torch.float32) / 255 - self.mean) / self.std
+        return self.model(images.to(self.dtype)).to(torch.float32)
+
+
+def graph_of(loaded: LoadedModel, dtype: torch.dtype = torch.float32) -> Graph:
+    """Return the graph of `loaded`, computing in `dtype`; the model itself is left as it is."""
+    model = loaded.model if dtype == torch.float32 else copy.deepcopy(loaded.model).to(dtype)
+    return Graph(model, loaded.preprocess, dtype).eval()
+
+
+def input_shape(preprocess: Preprocess) -> tuple[int, int, int]:
+    """Return (channels, rows, columns) of the pictures that the graph takes."""
+    return preprocess.channels, *preprocess.image_size
+
+
+def trace(graph: Graph, preprocess: Preprocess) -> ExportedProgram:
+    """Return `graph` as one program that takes any number of pictures.
+
+    Raises:
+        ConfigError: the model cannot be written down as a graph; says why.
+    """
+    pixels = torch.zeros(2, *input_shape(preprocess), dtype=torch.uint8)
+    batch = Dim("batch", min=1, max=LARGEST_BATCH)
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.export.export(graph, (pixels,), dynamic_shapes=({0: batch},), strict=False)
+    except Exception as error:
+        raise refused("program", error) from error
+
+
+def refused(to: str, error: Exception) -> ConfigError:
+    """Return the fault of a model that `to` has no words for."""
+    said = " ".join(f"{type(error).__name__}: {error}".split())
+    what = f"this model cannot be written as {to} ({said[:300]})"
+    return ConfigError(what, where="--to", fix="Choose another of onnx, openvino, program")

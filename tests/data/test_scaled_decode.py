@@ -1,0 +1,74 @@
+"""Scaled decoding of random crops: close to the full decode, the same with and without simplejpeg, never too small."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from patchwords import decode as decoder
+from patchwords.preprocess import Preprocess
+
+PHOTOS = Path(os.environ.get("PATCHWORDS_DATA") or Path(__file__).parents[3] / "shared" / "data") / "photos"
+needs_photos = pytest.mark.skipif(not PHOTOS.is_dir(), reason="needs photos/ in PATCHWORDS_DATA")
+
+
+def photos() -> list[bytes]:
+    return [path.read_bytes() for path in sorted(PHOTOS.iterdir())]
+
+
+@needs_photos
+def test_the_difference_to_a_full_decode_is_small():
+    """224 is too large for most of these photographs to be scaled, so 96 is asked for too."""
+    for side, least in ((224, 0), (96, 150)):
+        preprocess, changed, far = Preprocess(image_size=(side, side)), 0, []
+        for data in photos():
+            box = lambda rows, columns: (rows // 9, columns // 9, rows * 4 // 5, columns * 4 // 5)  # noqa: E731
+            exact = preprocess.crop_pixels(data, box).numpy().astype(int)
+            scaled = preprocess.crop_pixels(data, box, scaled=True).numpy().astype(int)
+            far.append(np.abs(exact - scaled).mean())
+            changed += far[-1] > 0
+        assert changed >= least
+        assert np.mean(far) < 3 and max(far) < 12, (np.mean(far), max(far))
+
+
+@needs_photos
+@pytest.mark.parametrize("scale", [1, 2, 4, 8])
+def test_simplejpeg_and_pillow_give_the_same_pixels(scale, monkeypatch):
+    pytest.importorskip("simplejpeg")
+    for data in photos()[:40]:
+        fast = decoder.decode(data, scale=scale)
+        with monkeypatch.context() as without:
+            without.setattr(decoder, "simplejpeg", None)
+            assert np.array_equal(fast, decoder.decode(data, scale=scale))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("size", [(64, 48), (65, 47), (33, 90)])
+def test_upright_size_and_rounding(orientation, size):
+    image, file = Image.effect_noise(size, 50).convert("RGB"), io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.save(file, "JPEG", exif=exif)
+    rows, columns = decoder.decode(file.getvalue()).shape[:2]
+    assert decoder.jpeg_size(file.getvalue()) == (rows, columns)
+    for scale in (2, 4, 8):
+        assert decoder.decode(file.getvalue(), scale=scale).shape[:2] == (-(-rows // scale), -(-columns // scale))
+
+
+def test_a_part_is_never_enlarged_by_scaling(monkeypatch):
+    file = io.BytesIO()
+    Image.effect_noise((400, 300), 50).convert("RGB").save(file, "JPEG")
+    used = []
+    plain = decoder.decode
+    monkeypatch.setattr(
+        "patchwords.preprocess.decode", lambda *a, scale=1: used.append(scale) or plain(*a, scale=scale)
+    )
+    preprocess = Preprocess(image_size=(50, 50))
+    for side in (49, 99, 100, 199, 200, 300):
+        preprocess.crop_pixels(file.getvalue(), lambda *size, s=side: (0, 0, s, s), scaled=True)
+    assert used == [1, 1, 2, 2, 4, 4]
