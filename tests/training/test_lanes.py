@@ -55,3 +55,17 @@ def test_models_that_draw_take_one_lane(folder, tmp_path, option):
         job = set_up(Request(str(folder), settings=SETTINGS | {"train.threads": "2", f"model.{option}": value}), out)
         assert job.state.lanes.count == lanes
         job.close()
+
+
+def test_between_lanes_the_caller_works_alone_and_has_its_threads_back():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for count, alone in ((1, 2), (2, 1)):
+            lanes = Lanes(count)
+            with lanes.between():
+                assert torch.get_num_threads() == alone
+            assert torch.get_num_threads() == 2
+            lanes.close()
+    finally:
+        torch.set_num_threads(before)

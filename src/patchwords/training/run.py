@@ -81,7 +81,8 @@ def train_steps(job: Job, signals: StopSignals) -> None:
     try:
         watch = Watch(job)
         for batch in job.loader.batches(state.step, state.steps):
-            result = train_step(state, job.shards(batch), partial(job.names, batch))
+            with state.lanes.between():
+                result = train_step(state, job.shards(batch), partial(job.names, batch))
             if state.step % run.train.log_steps == 0 or state.step == state.steps:
                 log_step(job, log, tracker, result)
             progress.update(state.step, describe(job, result))
