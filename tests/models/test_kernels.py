@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from patchwords.models import kernels
 
@@ -113,3 +114,34 @@ def test_used_only_where_they_pay(dtype, pays):
         assert not kernels.pay(x)
     with torch.autocast("cpu", torch.bfloat16):
         assert not kernels.pay(x)
+
+
+@pytest.fixture
+def amd(monkeypatch):
+    if not torch.backends.mkldnn.is_available():
+        pytest.skip("this torch has no oneDNN")
+    monkeypatch.setattr(kernels, "_mkl_is_slow", lambda: True)
+
+
+def test_large_float32_products_through_onednn_are_those_of_torch(amd):
+    x, weight, bias = normal(3, 70, 200, dtype=torch.float32), normal(150, 200, dtype=torch.float32), normal(150)
+    inputs = (x, weight, bias.detach().float().requires_grad_())
+    with FlopCounterMode(display=False) as counter:
+        found = value_and_gradients(kernels.linear, inputs)
+    with FlopCounterMode(display=False) as plain:
+        wanted = value_and_gradients(F.linear, inputs)
+    assert "_linear_pointwise" in str(counter.get_flop_counts()) and "addmm" not in str(counter.get_flop_counts())
+    assert counter.get_total_flops() == plain.get_total_flops()
+    for a, b in zip((found[0], *found[1]), (wanted[0], *wanted[1]), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_small_float32_products_and_other_processors_stay_with_torch(amd, monkeypatch):
+    def asked(rows):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            kernels.linear(torch.zeros(rows, 200), torch.zeros(150, 200), None)
+        return "_linear_pointwise" in str(counter.get_flop_counts())
+
+    assert asked(200) and not asked(2)
+    monkeypatch.setattr(kernels, "_mkl_is_slow", lambda: False)
+    assert not asked(200)
