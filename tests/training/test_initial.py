@@ -25,6 +25,23 @@ def test_whitened_patches_have_unit_variance_in_every_direction():
     assert unwhitened[0] / unwhitened[19] > 5
 
 
+@pytest.mark.parametrize("stem", ["conv", "conv_pool"])
+def test_a_conv_stem_starts_from_whitened_pixels(stem):
+    torch.manual_seed(0)
+    smooth = torch.nn.functional.interpolate(torch.randn(64, 3, 9, 9), (36, 36), mode="bicubic") * 3 + 1
+    model = create_model("vit_tiny_patch4_32", image_size=(36, 36), dim=96, num_heads=3, stem=stem)
+    first = model.patch_embed.backbone[0][0]
+
+    def spread():
+        patches = torch.nn.functional.unfold(smooth, 3, stride=3).transpose(1, 2).flatten(0, 1)
+        seen = torch.linalg.svdvals(patches @ first.weight.flatten(1).T) / len(patches) ** 0.5
+        return seen[0] / seen[9]
+
+    before = spread()
+    whiten_patches(model, smooth)
+    assert spread() < 1.2 < 5 < before
+
+
 def test_windows_come_first_and_whole_pictures_after(folder, tmp_path):
     settings = {
         "model.dim": "32", "model.depth": "1", "model.num_heads": "2", "model.mlp_dim": "64", "train.steps": "4",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 
 import pytest
 import torch
@@ -125,7 +126,7 @@ def test_unknown_preset():
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd", "muon"])
-@pytest.mark.parametrize("name", sorted(set(MODELS) | set(list_models("*test*"))))
+@pytest.mark.parametrize("name", sorted({*MODELS, *list_models("*test*"), "vit_micro_convpool_patch4_32"}))
 def test_every_weight_is_in_one_group_and_only_matrices_decay(name, optimizer):
     model = create_model(name, num_registers=2) if name == "vit_digits" else create_model(name)
     weights = dict(model.named_parameters())
@@ -136,7 +137,7 @@ def test_every_weight_is_in_one_group_and_only_matrices_decay(name, optimizer):
     assert len({names[id(w)] for *_, w in moved}) == len(moved) == len(optimizers.moved)
     assert sum(w.numel() for *_, w in moved) == sum(w.numel() for w in weights.values())
     assert len(set(addresses)) == sum(1 + (w.numel() > 1) for *_, w in moved)  # each number once
-    groups = [(o, g, names[id(w)].removesuffix(".q").removesuffix(".k").removesuffix(".v")) for o, g, w in moved]
+    groups = [(o, g, re.sub(r"\.(q|k|v|rows)$", "", names[id(w)])) for o, g, w in moved]
     assert {name for *_, name in groups} == set(weights)
     for _, group, weight in groups:
         token = any(word in weight for word in ("token", "pos_embed", "latent"))
@@ -144,6 +145,9 @@ def test_every_weight_is_in_one_group_and_only_matrices_decay(name, optimizer):
         assert group["weight_decay"] == (0.3 if matrix else 0.0), weight
     muon = {weight for o, _, weight in groups if isinstance(o, torch.optim.Muon)}
     inside = {n for n, w in weights.items() if n.startswith("blocks.") and w.ndim == 2}
+    inside |= {
+        n for n, w in weights.items() if n.startswith("patch_embed.backbone.") and w.ndim == 4 and w.shape[1] > 3
+    }
     assert muon == (inside if optimizer == "muon" else set())
     assert inside == {n for n, w in weights.items() if is_hidden_matrix(n, w)} and len(inside) >= 4
 
@@ -155,6 +159,22 @@ def test_learning_rates_are_set_from_the_peak():
     optimizers.set_learning_rate(0.25)  # of the peak, not of what it was
     rates = {type(o).__name__: {g["lr"] for g in o.param_groups} for o in optimizers.parts}
     assert rates == {"AdamW": {0.25e-3}, "Muon": {0.005}}
+
+
+def test_muon_moves_a_convolution_as_the_matrix_of_its_unrolled_filters():
+    weights = {"patch_embed.backbone.1.0.weight": torch.randn(8, 4, 3, 3).requires_grad_()}
+    flat = {
+        "blocks.0.a.weight": weights["patch_embed.backbone.1.0.weight"].detach().flatten(1).clone().requires_grad_()
+    }
+    config = OptimizerConfig(name="muon", muon_lr=0.1)
+    convolution, matrix = (build_optimizers(config, named, set()) for named in (weights, flat))
+    for _ in range(3):
+        gradient = torch.randn(8, 4, 3, 3)
+        weights["patch_embed.backbone.1.0.weight"].grad = gradient
+        flat["blocks.0.a.weight"].grad = gradient.flatten(1)
+        convolution.step(Lanes(1))
+        matrix.step(Lanes(1))
+        assert torch.equal(weights["patch_embed.backbone.1.0.weight"].flatten(1), flat["blocks.0.a.weight"])
 
 
 def test_muon_moves_query_key_and_value_each_on_its_own():

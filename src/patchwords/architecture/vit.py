@@ -16,7 +16,7 @@ ATTENTIONS = ("global", "local", "axial")
 ACTIVATIONS = ("gelu", "gelu_tanh", "quick_gelu", "swiglu")
 QKV_BIASES = ("qkv", "qv", "none")
 MERGE_SCHEDULES = ("constant", "decreasing")
-STEMS = ("patch", "conv", "resnet")
+STEMS = ("patch", "conv", "conv_pool", "resnet")
 RESNET_RULES = ("google", "timm")
 POSITION_RESIZES = ("timm", "google", "transformers", "torchvision", "dinov2")
 
@@ -69,7 +69,10 @@ class ViTConfig:
     rope_base: float = 100.0
     """of the rotary positions: periods run from 1 (the picture's half side) towards it"""
     stem: str = "patch"
-    """patch: one matrix (eq. 1); conv: a few 3x3 convolutions; resnet: the paper's hybrid"""
+    """patch: one matrix (eq. 1); conv: a few 3x3 convolutions; conv_pool: the same with pooling in the place of strides
+    and residual units; resnet: the paper's hybrid"""
+    stem_units: int = 1
+    """residual 3x3 convolutions after each pooling of stem=conv_pool"""
     resnet_depths: tuple[int, ...] = (3, 4, 9)
     """units per stage of the resnet stem"""
     resnet_width: float = 1.0
@@ -119,7 +122,7 @@ class ViTConfig:
 
     def __post_init__(self) -> None:
         at_least(self, 1, "image_size", "patch_size", "in_channels", "dim", "num_heads", "mlp_dim", "attention_window")
-        at_least(self, 0, "depth", "num_classes", "num_registers", "pre_logits", "merge")
+        at_least(self, 0, "depth", "num_classes", "num_registers", "pre_logits", "merge", "stem_units")
         one_of("model.pool", self.pool, POOLS)
         one_of("model.position", self.position, POSITIONS)
         one_of("model.attention", self.attention, ATTENTIONS)
@@ -159,7 +162,7 @@ class ViTConfig:
         whole_patches(self.image_size, self.cell_size, only_multiples=self.stem == "resnet")
 
     def _check_stem(self) -> None:
-        if self.stem == "conv" and (self.patch_size[0] % 2 or self.patch_size[1] % 2):
+        if self.stem in ("conv", "conv_pool") and not self.stem_halvings:
             raise ConfigError("the conv stem halves the picture: patches must be even", where="model.patch_size")
         if self.stem == "resnet" and (not self.resnet_depths or min(self.resnet_depths) < 1):
             what = f"{self.resnet_depths} are not units per stage"
@@ -178,6 +181,11 @@ class ViTConfig:
         """Pixels of the picture under one token: the patch, times the stride of a resnet stem."""
         stride = 2 ** (len(self.resnet_depths) + 1) if self.stem == "resnet" else 1
         return self.patch_size[0] * stride, self.patch_size[1] * stride
+
+    @property
+    def stem_halvings(self) -> int:
+        """How often both sides of the patch can be halved: convolutions of a conv stem."""
+        return min((side & -side).bit_length() - 1 for side in self.patch_size)
 
     @property
     def grid(self) -> Size:
@@ -219,8 +227,8 @@ class ViTConfig:
 
     @property
     def patch_matrix(self) -> bool:
-        """Whether patches of pixels are multiplied by one matrix, `patch_embed.proj`."""
-        return self.stem == "patch"
+        """Whether pixels first meet one matrix: on patches, or in a conv stem on 3x3 ones that overlap."""
+        return self.stem != "resnet"
 
     @property
     def largest_product(self) -> int:

@@ -8,7 +8,7 @@ from ..architecture import Size, ViTConfig
 from .part import Kept, Part, alive, area, conv, dense
 from .residual import normed, root, unit
 
-NAME = "patch embedding"
+NAME, CONVOLUTIONS = "patch embedding", "convolutions"
 GROUPS = 32
 """of GroupNorm in the resnet stem"""
 
@@ -26,6 +26,8 @@ def stem_parts(config: ViTConfig) -> Iterator[Part]:
         yield patch_matrix(config.in_channels, config.patch_size, config.dim, patches, config.patch_bias)
     elif config.stem == "conv":
         yield from _conv_stem(config, patches)
+    elif config.stem == "conv_pool":
+        yield from _pool_stem(config, patches)
     else:
         yield from _resnet_stem(config, patches)
 
@@ -46,7 +48,7 @@ def _resnet_stem(config: ViTConfig, patches: int) -> Iterator[Part]:
 
 def _conv_stem(config: ViTConfig, patches: int) -> Iterator[Part]:
     """Yield 3x3 convolutions of stride 2, with norm and ReLU, and the matrix that does the rest (2106.14881)."""
-    name, halvings = "convolutions", min((side & -side).bit_length() - 1 for side in config.patch_size)
+    name, halvings = CONVOLUTIONS, config.stem_halvings
     size, channels = config.image_size, config.in_channels
     yield Part(name, kept=Kept(area(size) * channels))  # the picture
     for layer in range(halvings):
@@ -57,5 +59,34 @@ def _conv_stem(config: ViTConfig, patches: int) -> Iterator[Part]:
         before = 4 * area(size) * channels if layer else 0
         yield alive(name, before + 2 * outputs * area(size) + 2)
         channels = outputs
-    rest = (config.patch_size[0] >> halvings, config.patch_size[1] >> halvings)
-    yield dense(NAME, channels * area(rest), config.dim, patches, config.patch_bias)
+    yield _rest(config, patches)
+
+
+def _pool_stem(config: ViTConfig, patches: int) -> Iterator[Part]:
+    """Yield 3x3 convolutions with norm and ReLU, each followed by max-pooling and residual units.
+
+    What is alive in pooling is counted as for bfloat16, an eighth too much for float32.
+    """
+    name, halvings = CONVOLUTIONS, config.stem_halvings
+    size, channels = config.image_size, config.in_channels
+    for layer in range(halvings):
+        yield Part(name, kept=Kept(area(size) * channels))  # what is convolved
+        outputs = max(config.dim >> (halvings - 1 - layer), 1)
+        made = conv(name, channels, outputs, 3, area(size))
+        yield made if layer else made.of_pixels()
+        yield from normed(name, outputs, area(size), 1)
+        before = channels * area(size) if layer or channels > 1 else 0  # a grey picture needs no other order
+        places = outputs * area(size)  # 8 bytes for each maximum: 4 numbers of bfloat16
+        yield alive(name, before + max(2 * outputs * area(size) + 2, 5 * outputs * area(size) // 4 + places))
+        size, channels = (size[0] // 2, size[1] // 2), outputs
+        yield Part(name, kept=Kept(flags=8 * area(size) * channels))  # where each maximum was
+        for _ in range(config.stem_units):
+            yield from normed(name, channels, area(size), 1)
+            yield conv(name, channels, channels, 3, area(size))
+    yield _rest(config, patches)
+
+
+def _rest(config: ViTConfig, patches: int) -> Part:
+    """The matrix on what the convolutions have left of a patch."""
+    rest = area(side >> config.stem_halvings for side in config.patch_size)
+    return dense(NAME, config.dim * rest, config.dim, patches, config.patch_bias)

@@ -31,7 +31,7 @@ _OF_HEAD = ("pre_logits", "head_bias")
 NEW_HEAD = "new head of zeros"
 _KNOWN = {1: ("grey",), 3: ("red", "green", "blue")}
 """number of channels -> their names"""
-_FIRST = {"patch": "patch_embed.proj.weight", "conv": "patch_embed.backbone.0.0.weight"}
+_FIRST = {"patch": "patch_embed.proj.weight"} | dict.fromkeys(("conv", "conv_pool"), "patch_embed.backbone.0.0.weight")
 """stem -> the weight that reads pixels: (outputs, channels, rows, columns)"""
 
 Changes = tuple[dict[str, Tensor], dict[str, str]]

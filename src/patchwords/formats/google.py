@@ -65,7 +65,7 @@ def refuses(config: ViTConfig) -> list[str]:
     """Return what the paper's code cannot be told; which pooling it is, its files say by the class token alone."""
     without_effect = () if config.class_token else ("position_prefix",)
     found = beyond(config, (*SAYABLE, "stem", "class_token", "pool", *without_effect))
-    found += [f"stem={config.stem}"] if config.stem == "conv" else []
+    found += [f"stem={config.stem}"] if config.stem.startswith("conv") else []
     return found + unsayable(config, {"cls": True, "mean": False})
 
 

@@ -122,7 +122,7 @@ def refuses(config: ViTConfig) -> list[str]:
     found += [f"pool={config.pool}"] if config.pool == "cls+mean" else []
     found += [f"pre_logits={config.pre_logits}"] if config.pre_logits else []
     found += ["a head without bias"] if config.num_classes and not config.head_bias else []
-    found += ["the conv stem"] if config.stem == "conv" else []
+    found += ["the conv stem"] if config.stem.startswith("conv") else []
     found += ["swiglu with attention pooling"] if config.pool == "map" and config.activation == "swiglu" else []
     if config.pre_norm == config.patch_bias:
         found.append(f"pre_norm={config.pre_norm} with patch_bias={config.patch_bias}")

@@ -22,16 +22,13 @@ def build_stem(config: ViTConfig) -> PatchEmbed:
     if config.stem == "resnet":
         backbone = ResNet(channels, config.resnet_depths, int(64 * config.resnet_width), config.resnet_rule)
         channels = backbone.num_features
-    elif config.stem == "conv":
-        backbone = ConvStem(channels, config.dim, _halvings(config))
-        channels, patch_size = config.dim, tuple(side >> len(backbone) for side in patch_size)
+    elif config.stem in ("conv", "conv_pool"):
+        halvings = config.stem_halvings
+        pooled = config.stem == "conv_pool"
+        backbone = PoolStem(channels, config.dim, halvings, config.stem_units) if pooled \
+            else ConvStem(channels, config.dim, halvings)  # fmt: skip
+        channels, patch_size = config.dim, tuple(side >> halvings for side in patch_size)
     return PatchEmbed(channels, patch_size, config.dim, config.patch_bias, backbone)
-
-
-def _halvings(config: ViTConfig) -> int:
-    """Return how often both sides of the patch can be halved."""
-    rows, columns = config.patch_size
-    return min((side & -side).bit_length() - 1 for side in (rows, columns))
 
 
 class ConvStem(nn.Sequential):
@@ -42,15 +39,54 @@ class ConvStem(nn.Sequential):
     """
 
     def __init__(self, in_channels: int, dim: int, halvings: int) -> None:
-        widths = [max(dim >> (halvings - 1 - i), 1) for i in range(halvings)]
-        inputs = [in_channels, *widths[:-1]]
-        super().__init__(*(self._layer(*sizes) for sizes in zip(inputs, widths, strict=True)))
+        super().__init__(*(nn.Sequential(*_conv(*pair, stride=2)) for pair in _widths(in_channels, dim, halvings)))
 
-    @staticmethod
-    def _layer(inputs: int, outputs: int) -> nn.Sequential:
-        conv = nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False)
-        lecun_normal_(conv.weight)
-        return nn.Sequential(conv, nn.GroupNorm(1, outputs, eps=1e-6), nn.ReLU())
+
+class PoolStem(nn.Sequential):
+    """3x3 convolutions, each followed by max-pooling and residual ones of its width; the last D wide.
+
+    The tokenizer of CCT (2104.05704, sec. 3.3), whose convolutions are half as many; ours have the norm of `ConvStem`,
+    and the units that follow make a picture's edges into parts before anything attends. Stored by pixel, not by
+    channel: a CPU convolves such maps 1.1 to 2 times as fast.
+    """
+
+    def __init__(self, in_channels: int, dim: int, halvings: int, units: int) -> None:
+        super().__init__(
+            *(
+                nn.Sequential(*_conv(*pair), nn.MaxPool2d(2), *(ConvUnit(pair[1]) for _ in range(units)))
+                for pair in _widths(in_channels, dim, halvings)
+            )
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return maps (B, D, H / 2^halvings, W / 2^halvings) of images (B, C, H, W)."""
+        return super().forward(images.contiguous(memory_format=torch.channels_last))
+
+
+class ConvUnit(nn.Module):
+    """x + Conv(ReLU(Norm(x))), a residual unit with the norm first (1603.05027, fig. 4e)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(1, width, eps=1e-6)
+        self.conv = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        lecun_normal_(self.conv.weight)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return (B, width, H, W) of the same."""
+        return maps + self.conv(F.relu(self.norm(maps)))
+
+
+def _widths(in_channels: int, dim: int, halvings: int) -> list[tuple[int, int]]:
+    """Return (inputs, outputs) of convolutions that end at `dim`, each twice as wide as the one before."""
+    widths = [max(dim >> (halvings - 1 - i), 1) for i in range(halvings)]
+    return list(zip([in_channels, *widths[:-1]], widths, strict=True))
+
+
+def _conv(inputs: int, outputs: int, stride: int = 1) -> tuple[nn.Module, ...]:
+    conv = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+    lecun_normal_(conv.weight)
+    return conv, nn.GroupNorm(1, outputs, eps=1e-6), nn.ReLU()
 
 
 class StdConv(nn.Conv2d):

@@ -81,6 +81,7 @@ def _small_pictures() -> dict[str, Changes]:
         presets[f"vit_{size}_patch8_64"] = SHAPES[size] | _sized(64, 8)
     for size in ("micro", "tiny", "small"):
         presets[f"vit_{size}_conv_patch4_32"] = presets[f"vit_{size}_patch4_32"] | {"stem": "conv"}
+        presets[f"vit_{size}_convpool_patch4_32"] = presets[f"vit_{size}_patch4_32"] | {"stem": "conv_pool"}
     set_up = {"in_channels": 1, "pool": "mean", "class_token": False, "position": "sincos_2d"}
     presets["vit_digits"] = _shape(64, 4, 4, 128) | _sized(8, 2) | ten | set_up
     return presets

@@ -12,6 +12,9 @@ from torch import Tensor
 from ..config import OptimizerConfig, ScheduleConfig
 from .lanes import Lanes
 
+FIRST_CONVOLUTIONS = ("patch_embed.backbone.0.0.", "patch_embed.backbone.stem.")
+"""of the stems: what they see are pixels"""
+
 
 def schedule_factor(config: ScheduleConfig, step: int, steps: int, warmup_steps: int) -> float:
     """Return the share of the peak learning rate at `step` of `steps`.
@@ -31,19 +34,23 @@ def is_matrix(name: str, weight: Tensor, no_weight_decay: set[str]) -> bool:
 
 
 def is_hidden_matrix(name: str, weight: Tensor) -> bool:
-    """Return whether Muon moves a weight: the matrices inside the blocks."""
+    """Return whether Muon moves a weight: the matrices of the blocks, the convolutions of a stem but the first."""
+    if name.startswith("patch_embed.backbone."):
+        return weight.ndim == 4 and not name.startswith(FIRST_CONVOLUTIONS)
     return name.startswith("blocks.") and weight.ndim == 2 and name.endswith(".weight")
 
 
 def matrices_of(name: str, weight: Tensor) -> dict[str, Tensor]:
-    """Return the matrices that lie in a hidden weight, each a leaf on the same storage; q, k, v lie in one.
+    """Return the matrices that lie in a hidden weight, or in its gradient, on the same storage; q, k, v lie in one.
 
-    Muon makes an update orthogonal as a whole; stacked matrices must each be so.
+    Muon makes an update orthogonal as a whole; stacked matrices must each be so. A convolution is the matrix from the
+    unrolled neighbourhood of a place to its channels.
     """
+    if weight.ndim > 2:
+        return {f"{name}.rows": weight.flatten(1)}
     if not name.endswith("attn.qkv.weight"):
         return {name: weight}
-    parts = zip("qkv", weight.detach().chunk(3), strict=True)
-    return {f"{name}.{letter}": part.requires_grad_() for letter, part in parts}
+    return {f"{name}.{letter}": part for letter, part in zip("qkv", weight.chunk(3), strict=True)}
 
 
 @dataclass(frozen=True)
@@ -65,8 +72,8 @@ class Optimizers:
     def step(self, lanes: Lanes) -> None:
         """Move every weight by its `.grad`; the parts hold different weights and are done side by side."""
         for name, weight in self.stacked.items():
-            for letter, gradient in zip("qkv", weight.grad.chunk(3), strict=True):
-                self.moved[f"{name}.{letter}"].grad = gradient
+            for part, gradient in matrices_of(name, weight.grad).items():
+                self.moved[part].grad = gradient
         list(lanes.map(lambda optimizer: optimizer.step(), self.parts))
 
     def clear(self) -> None:
@@ -135,7 +142,10 @@ def build_optimizers(
     scales = scales or dict.fromkeys(weights, 1.0)
     hidden = {n: w for n, w in weights.items() if config.name == "muon" and is_hidden_matrix(n, w)}
     rest = {n: w for n, w in weights.items() if n not in hidden}
-    apart = {n: matrices_of(n, w) for n, w in hidden.items()}
+    apart = {
+        n: {name: w if name == n else part.requires_grad_() for name, part in matrices_of(n, w.detach()).items()}
+        for n, w in hidden.items()
+    }
     matrices = {name: part for named in apart.values() for name, part in named.items()}
     groups = []
     for scale in sorted({scales[n] for n in rest}, reverse=True):
