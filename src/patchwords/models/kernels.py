@@ -61,10 +61,10 @@ def _pays_in_float32(x: Tensor, weight: Tensor) -> bool:
     return (
         x.dtype == weight.dtype == torch.float32
         and x.device.type == "cpu"
-        and x.numel() * len(weight) >= ONEDNN_PRODUCT
         and not torch.compiler.is_compiling()
         and not torch.is_autocast_enabled("cpu")
         and _mkl_is_slow()
+        and x.numel() * len(weight) >= ONEDNN_PRODUCT  # last: a size that is not known is not compared
     )
 
 
