@@ -79,6 +79,16 @@ def held(folder: Path, busy: Callable[[str], PatchwordsError]) -> Iterator[None]
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """Let one process at a time into the block; the others wait, then find the work done."""
+    with faults_named(lock, "write"):
+        file = open(lock, "wb")  # noqa: SIM115 - closed below
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def sync_folder(folder: Path) -> None:
     """Make the renames done in `folder` durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -16,7 +16,7 @@ BOUNDS = {torch.float32: 1e-4, torch.bfloat16: 0.05}
 
 
 @torch.inference_mode()
-def measure_inference(name: str, batch_size: int, rounds: int, **options: int) -> list[Row]:
+def measure_inference(name: str, batch_size: int, rounds: int, peers: bool = False, **options: int) -> list[Row]:
     """Return a row for each precision; the reference answers picture by picture, so that batching is checked too."""
     torch.manual_seed(0)
     model = create_model(name, num_classes=10, **options).eval()

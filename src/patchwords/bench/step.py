@@ -20,7 +20,9 @@ LOSS_BOUND, GRADIENT_BOUND = 0.01, 0.05
 CLASSES = 10
 
 
-def measure_step(name: str, batch_size: int, rounds: int, shards: int = 2, **options: int) -> Row:
+def measure_step(
+    name: str, batch_size: int, rounds: int, shards: int = 2, peers: bool = False, **options: int
+) -> list[Row]:
     """Return checks and times of the bfloat16 step of a model of the zoo, with AdamW, on a CPU."""
     torch.manual_seed(0)
     model = create_model(name, num_classes=CLASSES, **options).train()
@@ -45,12 +47,12 @@ def measure_step(name: str, batch_size: int, rounds: int, shards: int = 2, **opt
         )
         case, side = f"step {name}, batch {batch_size}", f"patchwords bf16, shards={shards}"
         if not all(check.passed for check in checks):
-            return Row(case, side, checks, (), None)
+            return [Row(case, side, checks, (), None)]
         seconds = alternate({"ours": lambda: train_step(state, batch, names=list)}, rounds)["ours"]
     finally:
         state.lanes.close()
     rate = batch_size * cost_of(model.config).training_flops / min(seconds)
-    return Row(case, side, checks, seconds, rate / measure_peak(torch.bfloat16))
+    return [Row(case, side, checks, seconds, rate / measure_peak(torch.bfloat16), batch_size)]
 
 
 def _state(model: torch.nn.Module, batch_size: int, shards: int) -> TrainState:

@@ -8,7 +8,6 @@ sha256, and written once as a zip of PNG files, which is then read in place as a
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import http.client
 import io
@@ -18,14 +17,13 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from ..errors import DataError, ReadError
-from ..files import faults_named
+from ..files import alone, faults_named
 from .folder import FolderSource
 from .sources import Progress, Source, open_source
 
@@ -62,7 +60,7 @@ def open_cifar10(progress: Progress | None = None) -> Source:
         local = cache_folder() / STORE
         with faults_named(local.parent, "write"):
             local.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(local.parent / f"{STORE}.lock"):
+        with alone(local.parent / f"{STORE}.lock"):
             if not local.exists():
                 archive = local.parent / _ARCHIVE
                 download(os.environ.get("PATCHWORDS_CIFAR10_URL") or URL, archive, SHA256, progress)
@@ -73,16 +71,6 @@ def open_cifar10(progress: Progress | None = None) -> Source:
     if isinstance(source, FolderSource):
         source.folder = "cifar10"
     return source
-
-
-@contextlib.contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Let one process at a time into the block; the others wait, then find the work done."""
-    with faults_named(lock, "write"):
-        file = open(lock, "wb")  # noqa: SIM115 - closed below
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _local_copy() -> Path | None:

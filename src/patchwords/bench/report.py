@@ -1,0 +1,170 @@
+"""What a benchmark found, with the machine, the versions and the peaks: JSON, lines of text, a table in a page."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import CheckpointError, ConfigError
+from ..files import read_bytes, read_json, write_atomic
+from .peak import measured_peaks
+from .timing import Row, ratios
+
+PACKAGES = ("torch", "timm", "transformers", "onnxruntime", "openvino", "simplejpeg", "pillow", "webdataset")
+FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16", "i8mm")
+"""of a processor: those that change how matrices are multiplied"""
+MARKS = "<!-- made by `patchwords bench --write` -->", "<!-- end of what is made -->"
+
+
+@dataclass(frozen=True)
+class Report:
+    """Rows measured in one process."""
+
+    rows: tuple[Row, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return {
+            "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+            "machine": machine(),
+            "peaks": measured_peaks(),
+            "rows": [row.as_dict() for row in self.rows],
+            "ratios": ratios(self.rows),
+        }
+
+
+def machine() -> dict[str, Any]:
+    """Return what the figures were made on and with."""
+    info = Path("/proc/cpuinfo")
+    told = dict(line.split(":", 1) for line in info.read_text().splitlines() if ":" in line) if info.exists() else {}
+    told = {name.strip(): text.strip() for name, text in told.items()}
+    flags = set(told.get("flags", told.get("Features", "")).split())
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "processor": told.get("model name") or platform.processor() or platform.machine(),
+        "flags": [flag for flag in FLAGS if flag in flags],
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "python": platform.python_version(),
+        "versions": versions,
+    }
+
+
+def lines(report: dict[str, Any]) -> list[str]:
+    """Return a line of text for each row and each ratio."""
+    told = []
+    for row in report["rows"]:
+        checks = "; ".join(f"{c['name']}: off by {c['error']:.2g} of {c['bound']:g}" for c in row["checks"])
+        told.append(f"{row['case']}: {row['side']}: {_figures(row)}; {checks}")
+    for ratio in report["ratios"]:
+        told.append(f"{ratio['case']}: {ratio['peer']} takes {_times(ratio)} of what {ratio['ours']} takes")
+    return told
+
+
+def _figures(row: dict[str, Any]) -> str:
+    if "peak_bytes" in row:
+        return (
+            f"{min(row['peak_bytes']) / 2**20:.0f} MiB least, {statistics.median(row['peak_bytes']) / 2**20:.0f} median"
+        )
+    if "least" not in row:
+        return "FAILED, not timed" if not row["passed"] else "not timed"
+    told = f"{1000 * row['least']:.1f} ms least, {1000 * row['median']:.1f} median"
+    if "per_second" in row:
+        told += f", {row['per_second']['fastest']:.1f} pictures a second ({row['per_second']['median']:.1f} median)"
+    return told if row["of_peak"] is None else f"{told}, {row['of_peak']:.2f} of the GEMM peak"
+
+
+def _times(ratio: dict[str, Any]) -> str:
+    told = f"{ratio['fastest']:.2f} times"
+    return (
+        f"{told} ({ratio['median']:.2f} median, {ratio['least']:.2f} least of the rounds)"
+        if "median" in ratio
+        else told
+    )
+
+
+def load_reports(paths: Sequence[str | Path]) -> list[dict[str, Any]]:
+    """Return what `bench --json FILE` wrote.
+
+    Raises:
+        CheckpointError: it is something else; names the file.
+    """
+    found = []
+    for path in paths:
+        report = read_json(path)
+        if not isinstance(report, dict) or not {"date", "machine", "peaks", "rows", "ratios"} <= report.keys():
+            raise CheckpointError("is no result of `patchwords bench --json`", where=str(path))
+        found.append(report)
+    return found
+
+
+def table(reports: Sequence[dict[str, Any]]) -> str:
+    """Return Markdown: for each report the machine and versions, then a table of its rows."""
+    return "\n\n".join(_section(report) for report in reports)
+
+
+def _section(report: dict[str, Any]) -> str:
+    made, versions = report["machine"], report["machine"]["versions"]
+    where = f"{made['processor']} ({', '.join(made['flags'])}), {made['cores']} cores, {made['threads']} threads"
+    where = where if made["device"] == "cpu" else f"{made['device']}; {where}"
+    with_ = ", ".join(f"{name} {version}" for name, version in versions.items())
+    peaks = ", ".join(f"{name} {peak['rate'] / 1e9:.0f} ({peak['by']})" for name, peak in report["peaks"].items())
+    told = [
+        f"{report['date']}, {where}; {with_}." + (f" GEMM peak, billion operations a second: {peaks}." if peaks else "")
+    ]
+    for case in dict.fromkeys(row["case"] for row in report["rows"]):
+        told += [
+            "",
+            f"**{case}**",
+            "",
+            "| side | peer / ours: best, median, least round | of peak | check that it passed |",
+        ]
+        told += ["|---|---|---|---|"]
+        for row in report["rows"]:
+            if row["case"] == case:
+                told.append(_line(row, report["ratios"]))
+    return "\n".join(told)
+
+
+def _line(row: dict[str, Any], found: Sequence[dict[str, Any]]) -> str:
+    ratio = next((r for r in found if (r["case"], r["peer"]) == (row["case"], row["side"])), None)
+    if not row["passed"]:
+        compared = "**failed, not timed**"
+    elif ratio is None:
+        best = any((r["case"], r["ours"]) == (row["case"], row["side"]) for r in found)
+        compared = "1" if best else ""
+    else:
+        compared = ", ".join(f"{ratio[name]:.2f}" for name in ("fastest", "median", "least") if name in ratio)
+    share = row.get("of_peak")
+    checks = "; ".join(f"{c['name']}: {c['error']:.1g} of {c['bound']:g}" for c in row["checks"])
+    cells = (row["side"], compared, "" if share is None else f"{share:.2f}", checks)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def write_page(page: str | Path, reports: Sequence[dict[str, Any]]) -> None:
+    """Put the table of the reports between the marks of a page.
+
+    Raises:
+        MissingError: no such page. ConfigError: it has not both marks once.
+    """
+    text = read_bytes(page).decode()
+    begin, end = MARKS
+    if text.count(begin) != 1 or text.count(end) != 1:
+        raise ConfigError("has no place for the table", where=str(page), fix=f"Write two lines into it: {begin} {end}")
+    before, after = text.partition(begin)[0], text.partition(end)[2]
+    write_atomic(page, f"{before}{begin}\n\n{table(reports)}\n\n{end}{after}")
