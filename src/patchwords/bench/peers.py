@@ -127,6 +127,6 @@ def timm_twin(model: nn.Module, fused_attention: bool = True) -> nn.Module:
 
     name, arguments = model_arguments(model.config)
     timm.layers.set_fused_attn(fused_attention)
-    twin = timm.create_model(name, num_classes=model.config.num_classes, **arguments)
+    twin = timm.create_model(name, **arguments)
     twin.load_state_dict(model.state_dict(), strict=True)
     return twin.train(model.training)
