@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import torch
 
 from ..errors import CheckpointError, ConfigError
-from ..files import read_bytes, read_json, write_atomic
+from ..files import faults_named, read_bytes, read_json, write_atomic, write_json
 from .peak import measured_peaks
 from .timing import Row, ratios
 
@@ -25,21 +24,16 @@ FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16"
 MARKS = "<!-- made by `patchwords bench --write` -->", "<!-- end of what is made -->"
 
 
-@dataclass(frozen=True)
-class Report:
-    """Rows measured in one process."""
-
-    rows: tuple[Row, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return {
-            "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-            "machine": machine(),
-            "peaks": measured_peaks(),
-            "rows": [row.as_dict() for row in self.rows],
-            "ratios": ratios(self.rows),
-        }
+def as_dict(rows: Iterable[Row]) -> dict[str, Any]:
+    """Return plain values, for JSON, of rows measured in this process."""
+    rows = list(rows)
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "machine": machine(),
+        "peaks": measured_peaks(),
+        "rows": [row.as_dict() for row in rows],
+        "ratios": ratios(rows),
+    }
 
 
 def machine() -> dict[str, Any]:
@@ -111,6 +105,20 @@ def load_reports(paths: Sequence[str | Path]) -> list[dict[str, Any]]:
             raise CheckpointError("is no result of `patchwords bench --json`", where=str(path))
         found.append(report)
     return found
+
+
+def store(page: str | Path, found: dict[str, list[Row]]) -> None:
+    """Write rows by file name into the folder of a page: docs/performance/ for docs/performance.md."""
+    folder = Path(page).with_suffix("")
+    with faults_named(folder, "write"):
+        folder.mkdir(exist_ok=True)
+    for name, rows in found.items():
+        write_json(folder / name, as_dict(rows))
+
+
+def stored(page: str | Path) -> list[dict[str, Any]]:
+    """Return the results in the folder of a page, by name."""
+    return load_reports(sorted(Path(page).with_suffix("").glob("*.json")))
 
 
 def table(reports: Sequence[dict[str, Any]]) -> str:

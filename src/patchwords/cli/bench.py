@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..errors import CheckError, ConfigError
+from ..errors import CheckError, ConfigError, MissingError
 from ..files import write_json
 from . import print_json
 
@@ -26,8 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="NAME", default="vit_tiny_patch4_32", help="of `patchwords models`")
     parser.add_argument("--batch-size", metavar="N", type=int, help="pictures at a time (default 128, 16 or 32)")
     parser.add_argument("--rounds", metavar="N", type=int, default=10, help="timed rounds (default 10)")
+    parser.add_argument("--memory", action="store_true", help="step: the most memory that it takes, in place of time")
+    parser.add_argument("--curve", metavar="STEPS", type=int, help="step: also losses over STEPS steps, beside float32")
     parser.add_argument("--from", metavar="FILE", nargs="+", help="measure nothing, take results of --json")
-    parser.add_argument("--write", metavar="PAGE", help="put the table into this page, between its two marks")
+    parser.add_argument("--write", metavar="PAGE", help="store the result beside this page, and renew its table")
     parser.add_argument("--json", metavar="FILE", nargs="?", const="-", help="the result as JSON, to FILE or printed")
 
 
@@ -39,52 +42,63 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.peers:
         peers.enter(sys.argv[1:])
     given = getattr(arguments, "from")
-    found = report.load_reports(given) if given else [_measured(arguments)]
+    if given:
+        found = report.load_reports(given)
+    else:
+        rows = {what: _rows(what, arguments) for what in ([arguments.what] if arguments.what else WHAT[:3])}
+        found = [report.as_dict(itertools.chain(*rows.values()))]
+        if arguments.write:
+            report.store(arguments.write, {_stored_as(what, arguments): part for what, part in rows.items()})
+    if arguments.write:
+        report.write_page(arguments.write, found if given else report.stored(arguments.write))
     if arguments.json == "-":
         print_json(found if given else found[0])
     else:
         print("\n".join(line for each in found for line in report.lines(each)))
     if arguments.json and arguments.json != "-":
         write_json(arguments.json, found[0])
-    if arguments.write:
-        report.write_page(arguments.write, found)
     failed = [row for each in found for row in each["rows"] if not row["passed"]]
     if failed and arguments.json != "-":
         raise CheckError("computes something else, not timed", where=f"{failed[0]['case']}: {failed[0]['side']}")
     return 3 if failed else 0
 
 
+def _stored_as(what: str, arguments: argparse.Namespace) -> str:
+    """Return the name of a result in the folder of a page: a later one of the same kind takes its place."""
+    memory, model = "-memory" * arguments.memory, f"-{arguments.model}" * (what in WHAT[:2])
+    return f"{what}{memory}{model}.json"
+
+
 def _refuse(arguments: argparse.Namespace) -> None:
-    for option, value in (("--batch-size", arguments.batch_size), ("--rounds", arguments.rounds)):
+    numbers = {"--batch-size": arguments.batch_size, "--rounds": arguments.rounds, "--curve": arguments.curve}
+    for option, value in numbers.items():
         if value is not None and value < 1:
             raise ConfigError(f"{value} is too small", where=option, fix="Give 1 or more")
+    if (arguments.memory or arguments.curve) and arguments.what != "step":
+        raise ConfigError("is of the step alone", where="--memory, --curve", fix="Say patchwords bench step")
     if arguments.json not in (None, "-") and not arguments.json.endswith(".json"):
         raise ConfigError(f"{arguments.json!r} is no name of a JSON file", where="--json", fix="Let it end in .json")
     given = getattr(arguments, "from")
     if given and (arguments.what or arguments.peers or arguments.json not in (None, "-")):
         raise ConfigError("measures nothing", where="--from", fix="Leave out what to measure, --peers and --json FILE")
     if arguments.write and not Path(arguments.write).is_file():
-        raise ConfigError(
-            "no such page", where=arguments.write, fix="Give one with the two marks, see docs/performance.md"
-        )
-
-
-def _measured(arguments: argparse.Namespace) -> dict[str, Any]:
-    from ..bench.report import Report
-
-    rows: list[Row] = []
-    for what in (arguments.what,) if arguments.what else ("step", "infer", "load"):
-        rows += _rows(what, arguments)
-    return Report(tuple(rows)).as_dict()
+        fix = "Give one with the two marks, see docs/performance.md"
+        raise MissingError("no such page", where=arguments.write, fix=fix)
 
 
 def _rows(what: str, arguments: argparse.Namespace) -> list[Row]:
     name, rounds, peers = arguments.model, arguments.rounds, arguments.peers
     batch_size = arguments.batch_size or BATCHES.get((what, name), 32)
+    if what == "step" and arguments.memory:
+        from ..bench.memory import measure_memory
+
+        return measure_memory(name, batch_size, rounds, peers)
     if what == "step":
+        from ..bench.curve import measure_curve
         from ..bench.step import measure_step
 
-        return measure_step(name, batch_size, rounds, peers=peers)
+        curve = measure_curve(name, batch_size, arguments.curve) if arguments.curve else []
+        return measure_step(name, batch_size, rounds, peers=peers) + curve
     if what == "infer":
         from ..bench.infer import measure_inference
 
