@@ -107,6 +107,21 @@ def test_batches_are_what_the_plan_says(kind, folder):
             assert batch.weights.dtype == torch.float32 and (batch.weights == 1).all()
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_is_waited_for_is_counted(workers, monkeypatch):
+    """Nearly all of it where the pictures take long, little where they are there when they are asked for."""
+    slow, fill = 0.05, MemoryLoader._fill
+    monkeypatch.setattr(MemoryLoader, "_fill", lambda *a: (time.sleep(slow), fill(*a))[1])
+    with memory(workers) as loader:
+        list(loader.batches(0, 4))
+        assert 3 * slow < loader.waited < 12 * slow
+        loader.batch(4)
+        time.sleep(2 * slow)
+        before = loader.waited
+        loader.batch(5)
+        assert (loader.waited - before < slow / 2) == bool(workers)
+
+
 def test_memory_loader_gives_augmented_pixels():
     with memory(1) as loader:
         batch = loader.batch(3)

@@ -71,7 +71,7 @@ class Loader:
         self._pool = _pool(workers) if workers else None
         self._started: dict[int, _Started] = {}
         self.waited = 0.0
-        """seconds that callers of `batch` have waited for pictures so far"""
+        """seconds that callers of `batch` have spent waiting in it so far"""
 
     def batch(self, step: int, stop: int | None = None) -> Batch:
         """Return the batch of `step` and have the next ones prepared, up to `stop` where given.
@@ -80,6 +80,7 @@ class Loader:
             PatchwordsError: a file that cannot be read, by name; what is wrong inside a picture sets its
                 weight to 0.
         """
+        asked = time.perf_counter()
         last = step + 1 + self.ahead if stop is None else min(stop, step + 1 + self.ahead)
         for other in [other for other in self._started if not step <= other < last]:
             self._cancel(other)
@@ -87,7 +88,6 @@ class Loader:
             if wanted not in self._started:
                 self._started[wanted] = self._start(wanted)
         started = self._started[step]
-        asked = time.perf_counter()
         try:
             for portion in started.portions:
                 for sample, reason in portion.result():

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +22,15 @@ from ..preprocess import Preprocess
 from . import folder
 from .device import Decision
 from .step import Shard, TrainState
+
+
+class Pace(NamedTuple):
+    """How fast a training goes."""
+
+    speed: float
+    """training pictures per second"""
+    waiting: float
+    """share of the time in which steps waited for their pictures, 0..1"""
 
 
 @dataclass
@@ -41,8 +51,8 @@ class Job:
     log_length: int = 0
     """bytes of metrics.jsonl that belong to the steps already taken"""
     _evaluation_model: nn.Module | None = field(default=None, repr=False)
-    _clock: tuple[int, float] = (0, 0.0)
-    _speed: float = 0.0
+    _clock: tuple[int, float, float] = (0, 0.0, 0.0)
+    _pace: Pace = Pace(0.0, 0.0)
 
     @property
     def config_hash(self) -> str:
@@ -68,14 +78,15 @@ class Job:
         """Return whether a split has pictures."""
         return split in self.manifest.counts
 
-    def speed(self, step: int) -> float:
-        """Return training pictures per second since the call before."""
-        (before, began), now = self._clock, time.monotonic()
+    def pace(self, step: int) -> Pace:
+        """Return how fast the training goes, renewed once a second."""
+        (before, began, lost), now, waited = self._clock, time.monotonic(), self.loader.waited
         if now - began >= 1.0 or not began:
-            self._clock = (step, now)
+            self._clock = (step, now, waited)
             if began:
-                self._speed = (step - before) * self.run.train.batch_size / (now - began)
-        return self._speed
+                speed = (step - before) * self.run.train.batch_size / (now - began)
+                self._pace = Pace(speed, min(1.0, (waited - lost) / (now - began)))
+        return self._pace
 
     def shards(self, batch: Batch) -> list[Shard]:
         """Cut a batch into its virtual shards: mixed, normalised, on the device, in the compute type."""

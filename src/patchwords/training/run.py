@@ -118,13 +118,16 @@ def log_step(job: Job, log: MetricsLog, tracker: Tracker, result: StepResult) ->
     row = {"loss": result.loss, "grad_norm": result.grad_norm, "lr": result.lr}
     log.write({"step": job.state.step, "epoch": round(job.epoch, 4)} | row)
     tracker.write("train", row, job.state.step)
+    tracker.write("pace", job.pace(job.state.step)._asdict(), job.state.step)
 
 
 def describe(job: Job, result: StepResult) -> str:
     """Return the progress text of a step."""
     memory = f"  {torch.cuda.max_memory_allocated() / 2**30:.1f} GB" if job.decision.device == "cuda" else ""
+    pace = job.pace(job.state.step)
     return (
-        f"epoch {job.epoch:.1f}/{job.epochs:.3g}  loss {result.loss:.3f}  {job.speed(job.state.step):.0f} img/s{memory}"
+        f"epoch {job.epoch:.1f}/{job.epochs:.3g}  loss {result.loss:.3f}  {pace.speed:.0f} img/s  "
+        f"{100 * pace.waiting:.0f} % waiting for data{memory}"
     )
 
 
