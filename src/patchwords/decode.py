@@ -175,7 +175,7 @@ def format_of(data: bytes) -> str:
     return _format(data)
 
 
-def decode(data: bytes, channels: int = 3, name: str = "", *, scale: int = 1) -> np.ndarray:
+def decode(data: bytes, channels: int = 3, name: str = "", *, scale: int = 1, writable: bool = True) -> np.ndarray:
     """Return the pixels of a picture by the rule of this module.
 
     Args:
@@ -184,6 +184,7 @@ def decode(data: bytes, channels: int = 3, name: str = "", *, scale: int = 1) ->
         name: of the file, for the message.
         scale: 2, 4 or 8 takes a JPEG at that part of its size, rounded up, by a smaller inverse transform; other
             formats are not changed by it.
+        writable: False where the result may be a view of `data`, which saves a copy.
 
     Returns:
         (rows, columns, channels) uint8, C-contiguous.
@@ -197,7 +198,7 @@ def decode(data: bytes, channels: int = 3, name: str = "", *, scale: int = 1) ->
             pixels = _decode_jpeg(data, scale)
         else:
             pixels = _stored_pixels(data) if kind == "NPY" else _decode_pillow(_open(kind, data))
-        return _with_channels(pixels, channels)
+        return np.require(_with_channels(pixels, channels), requirements="CW" if writable else "C")
     except _Refused as refusal:
         raise DataError(refusal.args[0], where=name, fix=refusal.args[1]) from None
     except MemoryError:
@@ -207,15 +208,17 @@ def decode(data: bytes, channels: int = 3, name: str = "", *, scale: int = 1) ->
         raise DataError(what, where=name, fix=fix) from None
 
 
-def jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Return (rows, columns) of an upright JPEG; None for other formats and for what cannot be read."""
-    if plain := data[:3] == b"\xff\xd8\xff" and _plain_jpeg(data):
-        return plain[:2]
-    try:
-        image = _open("JPEG", data)
-    except Exception:  # `decode` says what is wrong
-        return None
-    return image.size if _orientation(image) >= 5 else image.size[::-1]
+def stated_size(data: bytes) -> tuple[int, int, bool] | None:
+    """Return (rows, columns, whether `scale` has an effect) of the upright picture, if its header says it at once."""
+    if stored := _NPY.match(data):
+        return int(stored[1]), int(stored[2]), False
+    if data[:3] == b"\xff\xd8\xff":
+        if plain := _plain_jpeg(data):
+            return plain[0], plain[1], True
+        with contextlib.suppress(Exception):  # `decode` says what is wrong
+            image = _open("JPEG", data)
+            return (*(image.size if _orientation(image) >= 5 else image.size[::-1]), True)
+    return None
 
 
 def _stored_pixels(data: bytes) -> np.ndarray:
@@ -264,8 +267,7 @@ def _check_size(columns: int, rows: int) -> None:
         raise _Refused(f"the picture is {columns} x {rows} pixels", _FETCH_AGAIN)
     if columns * rows > MAX_PIXELS:
         size = f"{columns:,} x {rows:,} pixels ({columns * rows / 1e6:,.1f} million)"
-        limit = f"{MAX_PIXELS / 1e6:.1f} million"
-        raise _Refused(f"the picture is {size}, more than the limit of {limit}", _SMALLER)
+        raise _Refused(f"the picture is {size}, more than the limit of {MAX_PIXELS / 1e6:.1f} million", _SMALLER)
 
 
 def _open(kind: str, data: bytes) -> ImageFile.ImageFile:
@@ -282,8 +284,8 @@ def _decode_pillow(image: ImageFile.ImageFile) -> np.ndarray:
     return _upright(_colours(image), _orientation(image))
 
 
-def _plain_jpeg(data: bytes) -> tuple[int, int, int] | None:
-    """Return (rows, columns, components) of an 8-bit JPEG whose header has nothing but JFIF; else None."""
+def _plain_jpeg(data: bytes) -> tuple[int, int, int, bool] | None:
+    """Return (rows, columns, components, whether one scan has it all) of an 8-bit JPEG whose header has only JFIF."""
     at = 2
     size = None
     try:
@@ -292,9 +294,9 @@ def _plain_jpeg(data: bytes) -> tuple[int, int, int] | None:
             length = data[at + 2] << 8 | data[at + 3]
             if marker in (0xC0, 0xC1, 0xC2) and size is None and data[at + 4] == 8:
                 rows, columns = data[at + 5] << 8 | data[at + 6], data[at + 7] << 8 | data[at + 8]
-                size = rows, columns, data[at + 9]
+                size, baseline = (rows, columns, data[at + 9]), marker != 0xC2
             elif marker == 0xDA:
-                return size if size and size[2] in (1, 3) else None
+                return (*size, baseline and data[at + 4] == size[2]) if size and size[2] in (1, 3) else None
             elif marker == 0xE0:
                 if data[at + 4 : at + 9] != b"JFIF\0":
                     return None
@@ -314,20 +316,19 @@ def _decode_jpeg(data: bytes, scale: int = 1) -> np.ndarray:
     """
     plain = _plain_jpeg(data) if simplejpeg else None
     if plain:
-        image, (rows, columns, components) = None, plain
+        image, (rows, columns, components, whole) = None, plain
         _check_size(columns, rows)
     else:
         image = _open("JPEG", data)
-        (columns, rows), components = image.size, {"L": 1, "RGB": 3}.get(image.mode, 0)
-    scans = data.count(b"\xff\xda")
+        (columns, rows), components, whole = image.size, {"L": 1, "RGB": 3}.get(image.mode, 0), False
+    scans = 1 if whole else data.count(b"\xff\xda")  # what follows a scan that has it all is not decoded
     if scans * rows * columns > MAX_SCAN_PIXELS:
         raise _Refused(f"the picture has {columns} x {rows} pixels in {scans} scans, too many to decode", _SAVE_AGAIN)
     if simplejpeg and components:
         try:
             least = (-(-rows // scale), -(-columns // scale)) if scale > 1 else (0, 0)
-            pixels = simplejpeg.decode_jpeg(
-                data, "GRAY" if components == 1 else "RGB", min_height=least[0], min_width=least[1]
-            )
+            colours = "GRAY" if components == 1 else "RGB"
+            pixels = simplejpeg.decode_jpeg(data, colours, min_height=least[0], min_width=least[1])
             return _upright(pixels, _orientation(image) if image else 1)
         except ValueError:  # damaged: Pillow judges
             pass
@@ -396,4 +397,4 @@ def _with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
         pixels = ((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16).astype(np.uint8)[..., None]
     elif pixels.shape[2] == 1 and channels == 3:
         pixels = np.repeat(pixels, 3, axis=2)
-    return np.require(pixels, requirements=("C", "W"))
+    return pixels

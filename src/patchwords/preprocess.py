@@ -18,7 +18,7 @@ import torch
 from torch.nn import functional
 
 from .config import INTERPOLATIONS, RESIZES, DataConfig
-from .decode import DECODE_RULE, decode, jpeg_size
+from .decode import DECODE_RULE, decode, stated_size
 from .errors import CheckpointError, ConfigError
 
 Box = tuple[int, int, int, int]
@@ -58,9 +58,9 @@ class Preprocess:
             DataError: the picture cannot be used; the message starts with `name`.
         """
         self._require_channels()
-        picture = _planes(decode(data, self.channels, name))
+        picture = _channels_first(decode(data, self.channels, name))
         if picture.shape[1:] == self.image_size:
-            return picture
+            return picture.contiguous()
         picture = self._without_far_ends(picture)
         rows, columns = self._covering_size(picture.shape[1], picture.shape[2])
         picture = self._resized(picture, (rows, columns))
@@ -70,7 +70,7 @@ class Preprocess:
     def crop_pixels(
         self, data: bytes, box: Callable[[int, int], Box], name: str = "", *, scaled: bool = False
     ) -> torch.Tensor:
-        """Return one part of a picture at the model's size, uint8 (channels, rows, columns).
+        """Return one part of a picture at the model's size, uint8 (channels, rows, columns): a view of rows of pixels.
 
         The part is cut out before it is resized, so that the rest costs nothing but its decoding.
 
@@ -85,18 +85,17 @@ class Preprocess:
             DataError: as `pixels`.
         """
         self._require_channels()
-        size, scale = (jpeg_size(data) if scaled else None), 1
-        if size:
-            part = _clipped(box(*size), size)
+        stated, scale = (stated_size(data) if scaled else None), 1
+        if stated and stated[2]:
+            part = _clipped(box(*stated[:2]), stated[:2])
             scale = next(s for s in (8, 4, 2, 1) if s == 1 or self._covers(part, s))
-        picture = decode(data, self.channels, name, scale=scale)
-        if not size:
+        picture = decode(data, self.channels, name, scale=scale, writable=False)
+        if not (stated and stated[2]):
             part = _clipped(box(*picture.shape[:2]), picture.shape[:2])
         top, left, rows, columns = part
         bottom, right = (-(-stop // scale) for stop in (top + rows, left + columns))
-        part = np.array(picture[top // scale : bottom, left // scale : right])  # rows one after another: no planes yet
-        planes = torch.from_numpy(part).permute(2, 0, 1)
-        return planes.contiguous() if planes.shape[1:] == self.image_size else self._resized(planes, self.image_size)
+        planes = _channels_first(np.array(picture[top // scale : bottom, left // scale : right]))
+        return planes if planes.shape[1:] == self.image_size else self._resized(planes, self.image_size)
 
     def _covers(self, part: Box, scale: int) -> bool:
         return part[2] >= scale * self.image_size[0] and part[3] >= scale * self.image_size[1]
@@ -210,10 +209,9 @@ class Preprocess:
         return picture
 
     def _resized(self, picture: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-        resized = functional.interpolate(
-            picture[None], size=size, mode=self.interpolation, antialias=True, align_corners=False
-        )
-        return resized[0].contiguous()
+        """Return (channels, rows, columns), pixel after pixel in memory where `picture` is: by far the fastest."""
+        batch = picture.permute(1, 2, 0).contiguous()[None].permute(0, 3, 1, 2)
+        return functional.interpolate(batch, size, mode=self.interpolation, antialias=True, align_corners=False)[0]
 
 
 def _clipped(box: Box, size: tuple[int, int]) -> Box:
@@ -225,9 +223,9 @@ def _clipped(box: Box, size: tuple[int, int]) -> Box:
     return top, left, rows, columns
 
 
-def _planes(picture: Any) -> torch.Tensor:
-    """Return (channels, rows, columns) from a (rows, columns, channels) array."""
-    return torch.from_numpy(picture).permute(2, 0, 1).contiguous()
+def _channels_first(picture: np.ndarray) -> torch.Tensor:
+    """Return a (rows, columns, channels) array as (channels, rows, columns), without a copy."""
+    return torch.from_numpy(picture).permute(2, 0, 1)
 
 
 def _floor(value: float) -> int:

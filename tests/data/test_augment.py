@@ -188,6 +188,11 @@ def test_crop_box_at_decoding_is_that_of_the_batch():
     together = change._boxes(sizes[:, 0], sizes[:, 1], np.full(20, 6), ids)
     assert [change.crop_box(*sizes[i].tolist(), 6, i) for i in ids.tolist()] == [tuple(b) for b in together.tolist()]
     assert augment("shift").crop_box(30, 40, 0, 0) == (0, 0, 30, 40)
+    for told in ([], [tuple(size) for size in sizes], [tuple(size) if i % 3 else None for i, size in enumerate(sizes)]):
+        boxes = change.crop_boxes(np.full(20, 6), ids, told)
+        assert [box(*size) for box, size in zip(boxes, sizes.tolist(), strict=True)] == list(
+            map(tuple, together.tolist())
+        )
 
 
 def test_pictures_cropped_at_decoding_are_not_cropped_again():

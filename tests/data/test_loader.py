@@ -143,8 +143,9 @@ def test_stream_loader_gives_decoded_pixels(folder):
             assert torch.equal(image, PREPROCESS.pixels(loader.source.read(sample)))
 
 
-def test_stream_loader_crops_before_it_resizes(folder):
-    config = AugmentConfig(crop="random_resized")
+@pytest.mark.parametrize("flip", [False, True])
+def test_stream_loader_crops_before_it_resizes(flip, folder):
+    config = AugmentConfig(crop="random_resized", flip=flip)
     with stream(folder, 2, augment=config) as loader:
         batch = loader.batch(1)
         for image, sample, epoch in zip(batch.images, batch.ids.tolist(), batch.epoch.tolist(), strict=True):
@@ -152,7 +153,8 @@ def test_stream_loader_crops_before_it_resizes(folder):
             def box(rows, columns, sample=sample, epoch=epoch):
                 return Augment(config, 5).crop_box(rows, columns, epoch, sample)
 
-            assert torch.equal(image, PREPROCESS.crop_pixels(loader.source.read(sample), box))
+            part = PREPROCESS.crop_pixels(loader.source.read(sample), box)[None]
+            assert torch.equal(image, Augment(AugmentConfig(flip=flip), 5)(part, epoch, np.array([sample]))[0])
 
 
 @pytest.mark.parametrize("workers", [0, 3])

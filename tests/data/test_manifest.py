@@ -10,12 +10,14 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from patchwords.config import DataConfig
+from patchwords.data import sources
 from patchwords.data.manifest import (
     Manifest,
     Pictures,
@@ -24,6 +26,7 @@ from patchwords.data.manifest import (
     make_manifest_with_pixels,
     scan,
 )
+from patchwords.data.pack import pack
 from patchwords.data.sources import open_source
 from patchwords.data.splits import make_splits
 from patchwords.errors import CheckpointError, DataError, MissingError
@@ -290,3 +293,26 @@ def test_findings_do_not_depend_on_threads_and_an_interrupt_ends_the_scan(make_t
 
     with pytest.raises(KeyboardInterrupt):
         scan(source, 2, progress=interrupt)
+
+
+def test_a_hash_is_not_taken_again_of_a_file_that_was_not_written_to(make_tree, small_set, tmp_path, monkeypatch):
+    """Of a folder and of shards; any later write is noticed, also one that keeps length and time of change."""
+    root, hashed, plain = make_tree(small_set), [], hashlib.sha256
+    index = pack(open_source(root), tmp_path / "s").index
+    for spec, path in ((root, os.path.join(root, sorted(small_set)[3])), (index, str(tmp_path / "s-000000.tar"))):
+        source = open_source(spec)
+        pictures = Pictures(source, make_manifest(source, DataConfig(val_fraction=0, test_fraction=0)))
+        number = [picture.path for picture in pictures.manifest.pictures].index(sorted(small_set)[3])
+        hashed.clear()
+        monkeypatch.setattr(hashlib, "sha256", lambda data: hashed.append(1) or plain(data))
+        wanted = pictures.read(number)
+        assert pictures.read(number) == wanted and len(hashed) == 2  # written a moment ago
+        monkeypatch.setattr(sources, "_SETTLED", 0)
+        assert {pictures.read(number) for _ in range(4)} == {wanted} and len(hashed) == 3
+        status, data = os.stat(path), bytearray(Path(path).read_bytes())
+        data[data.index(wanted) + 20] ^= 1
+        Path(path).write_bytes(data)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        with pytest.raises(DataError, match="was changed since the run began"):
+            pictures.read(number)
+        monkeypatch.undo()

@@ -55,7 +55,7 @@ def test_upright_size_and_rounding(orientation, size):
     exif[0x0112] = orientation
     image.save(file, "JPEG", exif=exif)
     rows, columns = decoder.decode(file.getvalue()).shape[:2]
-    assert decoder.jpeg_size(file.getvalue()) == (rows, columns)
+    assert decoder.stated_size(file.getvalue()) == (rows, columns, True)
     for scale in (2, 4, 8):
         assert decoder.decode(file.getvalue(), scale=scale).shape[:2] == (-(-rows // scale), -(-columns // scale))
 
@@ -66,7 +66,8 @@ def test_a_part_is_never_enlarged_by_scaling(monkeypatch):
     used = []
     plain = decoder.decode
     monkeypatch.setattr(
-        "patchwords.preprocess.decode", lambda *a, scale=1: used.append(scale) or plain(*a, scale=scale)
+        "patchwords.preprocess.decode",
+        lambda *a, scale=1, **options: used.append(scale) or plain(*a, scale=scale, **options),
     )
     preprocess = Preprocess(image_size=(50, 50))
     for side in (49, 99, 100, 199, 200, 300):

@@ -46,6 +46,9 @@ class ArchiveSource(Source):
     def _read(self, handle: Member, where: str) -> bytes:
         return _read_member(self.kind, self.descriptor, handle, where)
 
+    def _status(self, handle: Member) -> os.stat_result:
+        return os.fstat(self.descriptor)
+
 
 def _read_member(kind: str, descriptor: int, member: Member, where: str) -> bytes:
     if kind == "zip":

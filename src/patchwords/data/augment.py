@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..config import AugmentConfig
+from ..preprocess import Box
 from ..randomness import uniform
 from . import augment_ops as ops
 from .randaugment import randaugment
@@ -38,13 +39,14 @@ class Augment:
             images: (B, C, H, W) uint8, C = 1 or 3.
             epoch: one for all, or (B,) one each.
             ids: (B,) sample ids.
-            cropped: the random crop was made at decoding (`crop_box`), so only the rest is due.
+            cropped: the random crop and the mirroring were made at decoding (`crop_boxes`, `flips`), so only the
+                rest is due.
         """
         config = self.config
         if config.crop == "random_resized" and not cropped:
             boxes = self._boxes(np.full(len(ids), images.shape[-2]), np.full(len(ids), images.shape[-1]), epoch, ids)
             images = ops.crop_resize(images, torch.from_numpy(boxes), self.interpolation)
-        if config.flip or config.crop == "shift":
+        if (config.flip or config.crop == "shift") and not cropped:
             images = self._move(images, epoch, ids)
         if config.randaugment_layers:
             layers, magnitude = config.randaugment_layers, config.randaugment_magnitude
@@ -57,14 +59,32 @@ class Augment:
             images = self._erase(images, epoch, ids)
         return images
 
-    def crop_boxes(self, epoch: Counter, ids: np.ndarray) -> list[Callable[[int, int], tuple[int, int, int, int]]]:
+    def crop_boxes(
+        self, epoch: Counter, ids: np.ndarray, sizes: Sequence[tuple[int, ...] | None] = ()
+    ) -> list[Callable[[int, int], Box]]:
         """Return for each picture what makes its random crop (top, left, height, width) from (height, width) in pixels.
 
         For crop=random_resized before decoding; the numbers of all are drawn at once.
-        """
-        return [partial(self._box, draws) for draws in self._draw("crop", epoch, ids, _CROP_DRAWS)[:, None]]
 
-    def crop_box(self, height: int, width: int, epoch: int, sample: int) -> tuple[int, int, int, int]:
+        Args:
+            sizes: (height, width, ...) of the pictures, None where it is not known yet: boxes of those known are made
+                at once too.
+        """
+        draws = self._draw("crop", epoch, ids, _CROP_DRAWS)
+        boxes = [partial(self._box, own) for own in draws[:, None]]
+        known = [place for place, size in enumerate(sizes) if size]
+        if known:
+            height, width = np.array([sizes[place][:2] for place in known]).T
+            made = random_boxes(height, width, self.config.crop_scale, self.config.crop_ratio, draws[known])
+            for place, box in zip(known, made.tolist(), strict=True):
+                boxes[place] = lambda height, width, box=tuple(box): box
+        return boxes
+
+    def flips(self, epoch: Counter, ids: np.ndarray) -> np.ndarray:
+        """Return (B,) bool: which pictures are mirrored."""
+        return self._draw("move", epoch, ids, 3)[:, 2] < 0.5 if self.config.flip else np.zeros(len(ids), bool)
+
+    def crop_box(self, height: int, width: int, epoch: int, sample: int) -> Box:
         """Return the random crop of one picture of this size: (top, left, height, width) in pixels.
 
         For crop=random_resized before decoding; else the whole picture.
@@ -73,7 +93,7 @@ class Augment:
             return 0, 0, height, width
         return self.crop_boxes(epoch, np.array([sample]))[0](height, width)
 
-    def _box(self, draws: np.ndarray, height: int, width: int) -> tuple[int, int, int, int]:
+    def _box(self, draws: np.ndarray, height: int, width: int) -> Box:
         size = np.array([height]), np.array([width])
         top, left, tall, wide = random_boxes(*size, self.config.crop_scale, self.config.crop_ratio, draws)[0].tolist()
         return top, left, tall, wide
@@ -95,13 +115,12 @@ class Augment:
     def _move(self, images: Tensor, epoch: Counter, ids: np.ndarray) -> Tensor:
         """Return the pictures shifted (what comes in is mirrored at the border) and flipped."""
         height, width = images.shape[-2:]
-        draws = self._draw("move", epoch, ids, 3)
         down = right = torch.zeros(len(ids), dtype=torch.int64)
         if self.config.crop == "shift":
+            draws = self._draw("move", epoch, ids, 2)
             most = [min(self.config.shift, side - 1) for side in (height, width)]
             down, right = (whole(draws[:, axis], -reach, reach) for axis, reach in enumerate(most))
-        flipped = torch.from_numpy(draws[:, 2] < 0.5) if self.config.flip else torch.zeros(len(ids), dtype=torch.bool)
-        return ops.move(images, down, right, flipped)
+        return ops.move(images, down, right, torch.from_numpy(self.flips(epoch, ids)))
 
     def _three_augment(self, images: Tensor, epoch: Counter, ids: np.ndarray) -> Tensor:
         """Return the pictures each turned grey, solarized or blurred, with equal chances (2204.07118, sec. 3.1).

@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 
 from ..decode import MAX_BYTES
@@ -27,6 +28,10 @@ class FolderSource(Source):
 
     def _read(self, handle: str, where: str) -> bytes:
         return read_regular(os.path.join(self.root, handle), where)
+
+    def _status(self, handle: str) -> os.stat_result | None:
+        with suppress(OSError):
+            return os.stat(os.path.join(self.root, handle))
 
     def where(self, number: int) -> str:
         return os.path.join(self.folder, self.entries[number].path)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..decode import stated_size
 from ..errors import DataError
 from ..preprocess import Preprocess
 from .augment import Augment
@@ -148,10 +149,11 @@ class Loader:
     def _fill(self, planned: Planned, part: slice, batch: Batch) -> list[Rejected]:
         """Write the pictures of one portion, augmented, and the weights into `batch`; return what was rejected."""
         epoch, positions = planned.epoch[part], planned.positions[part]
-        images, rejected, cropped = self._pictures(epoch, positions)
-        if self.augment is not None:
-            images = self.augment(images, epoch, positions, cropped=cropped)
-        batch.images[part] = images
+        images = batch.images[part]
+        rejected, cropped = self._pictures(epoch, positions, images)
+        changed = self.augment(images, epoch, positions, cropped=cropped) if self.augment else images
+        if changed is not images:
+            images.copy_(changed)
         for place in rejected:
             batch.images[part.start + place] = GREY
             batch.weights[part.start + place] = 0
@@ -164,8 +166,8 @@ class Loader:
     def _empty(self, count: int) -> Tensor:
         raise NotImplementedError
 
-    def _pictures(self, epoch: np.ndarray, positions: np.ndarray) -> tuple[Tensor, dict[int, Rejected], bool]:
-        """Return (pictures, {place: rejected}, whether they are cropped at random already)."""
+    def _pictures(self, epoch: np.ndarray, positions: np.ndarray, images: Tensor) -> tuple[dict[int, Rejected], bool]:
+        """Write the pictures into `images`; return ({place: rejected}, whether they are cropped at random already)."""
         raise NotImplementedError
 
     def _reject(self, sample: int, reason: str) -> None:
@@ -198,10 +200,11 @@ class MemoryLoader(Loader):
     def _empty(self, count: int) -> Tensor:
         return torch.empty(count, *self.pixels.shape[1:], dtype=torch.uint8, device=self.pixels.device)
 
-    def _pictures(self, epoch: np.ndarray, positions: np.ndarray) -> tuple[Tensor, dict[int, Rejected], bool]:
+    def _pictures(self, epoch: np.ndarray, positions: np.ndarray, images: Tensor) -> tuple[dict[int, Rejected], bool]:
         chosen = torch.from_numpy(positions)
         chosen = chosen if self.rows is None else self.rows[chosen]
-        return self.pixels.index_select(0, chosen.to(self.pixels.device)), {}, False
+        torch.index_select(self.pixels, 0, chosen.to(self.pixels.device), out=images)
+        return {}, False
 
 
 def _pool(workers: int) -> ThreadPoolExecutor:
@@ -225,6 +228,13 @@ def use_threads(count: int) -> None:
     """Have operations called in this thread compute on `count` cores."""
     torch.set_num_threads(count)
     torch.get_num_threads()  # a thread takes the number last set by any at its first operation: now
+
+
+def _lay(part: Tensor, place: Tensor, flipped: bool) -> None:
+    """Write a picture (C, H, W) that lies pixel after pixel to its place, mirrored or not, a channel at a time."""
+    pixels, channels = part.numpy(), place.numpy()
+    for channel, values in enumerate(pixels):  # numpy's loops over bytes are faster here than a copy of the whole
+        channels[channel] = values[:, ::-1] if flipped else values
 
 
 class Files(Protocol):
@@ -275,22 +285,25 @@ class StreamLoader(Loader):
     def _empty(self, count: int) -> Tensor:
         return torch.empty(count, self.preprocess.channels, *self.preprocess.image_size, dtype=torch.uint8)
 
-    def _pictures(self, epoch: np.ndarray, positions: np.ndarray) -> tuple[Tensor, dict[int, Rejected], bool]:
-        images, rejected = self._empty(len(positions)), {}
-        boxes = self.augment.crop_boxes(epoch, positions) if self._crops else None
-        for place, sample in enumerate(positions.tolist()):
-            number = int(self.numbers[sample])
-            data, name = self.source.read(number), self.source.where(number)
+    def _pictures(self, epoch: np.ndarray, positions: np.ndarray, images: Tensor) -> tuple[dict[int, Rejected], bool]:
+        rejected = {}
+        numbers = [int(self.numbers[sample]) for sample in positions.tolist()]
+        files = [self.source.read(number) for number in numbers]
+        if self._crops:
+            boxes = self.augment.crop_boxes(epoch, positions, [stated_size(data) for data in files])
+            flips = self.augment.flips(epoch, positions).tolist()
+        for place, (number, data) in enumerate(zip(numbers, files, strict=True)):
+            name = self.source.where(number)
             try:
-                if boxes:
+                if self._crops:
                     part = self.preprocess.crop_pixels(data, boxes[place], name, scaled=self.scaled_decode)
+                    _lay(part, images[place], flips[place])
                 else:
-                    part = self.preprocess.pixels(data, name)
-                images[place] = part
+                    images[place] = self.preprocess.pixels(data, name)
             except DataError as error:
                 images[place] = GREY
-                rejected[place] = (sample, error.what)
-        return images, rejected, boxes is not None
+                rejected[place] = (int(positions[place]), error.what)
+        return rejected, self._crops
 
     @property
     def _crops(self) -> bool:

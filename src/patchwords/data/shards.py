@@ -140,6 +140,9 @@ class ShardSource(Source):
                     self._descriptors[shard] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             return self._descriptors[shard]
 
+    def _status(self, handle: int) -> os.stat_result:
+        return os.fstat(self._descriptor(self.shards.samples[handle].shard))
+
     def _read(self, handle: int, where: str) -> bytes:
         from .archive import read_exactly
 

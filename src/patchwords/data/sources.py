@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -40,6 +41,8 @@ PICTURE_NAMES = re.compile(
 TABLE_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 HIDDEN = "hidden and system files"
 _HIDDEN_PATHS = re.compile(r"(.*/)?(\.(?!\.?/)|(__macosx|thumbs\.db|desktop\.ini|\$recycle\.bin)(/|$))", re.I | re.S)
+_SETTLED = 2 * 10**9
+"""nanoseconds: a file written to less long ago may be written to again without another time of its own"""
 _WANTED = "digits, cifar10, a folder, a .zip, a .tar, or shards, or a .csv, .jsonl or .parquet table"
 _COMPRESSED = re.compile(r".*\.(tar\.[a-z0-9]+|tgz|tbz2?|txz|tzst)", re.I | re.S)
 
@@ -135,6 +138,16 @@ class Source:
 
     def _read(self, handle: Any, where: str) -> bytes:
         raise NotImplementedError
+
+    def stamp(self, number: int) -> int:
+        """Return what stays the same while the file that holds a picture is not written to; 0: not known."""
+        status = self._status(self._handles[number])
+        if status is None or time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) < _SETTLED:
+            return 0
+        return hash((status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+
+    def _status(self, handle: Any) -> os.stat_result | None:
+        """Return the status of the file that holds a picture, where there is one."""
 
 
 def open_source(spec: str | os.PathLike[str], *, labelled: bool = True, progress: Progress | None = None) -> Source:
