@@ -12,7 +12,7 @@ import torch
 
 import patchwords as pw
 from patchwords.checkpoint import LoadedModel
-from patchwords.export import BOUNDS, Exported, read
+from patchwords.export import BOUNDS, Exported, openvino_file, read
 from patchwords.preprocess import Preprocess
 
 from ..command_line import assert_one_line, call
@@ -33,7 +33,7 @@ def pictures(preprocess: Preprocess, count: int) -> torch.Tensor:
 @every_kind
 def test_any_number_of_pictures_is_answered_as_the_model_does(kind, run: Path, exported: Files) -> None:
     loaded, engine = pw.load(run), read(exported[kind].out, trusted=True)
-    for count in (1, 3, 3, 8):
+    for count in (1, 3, 3, 9):
         pixels = pictures(loaded.preprocess, count)
         with torch.inference_mode():
             wanted = loaded.model(loaded.preprocess.normalize(pixels))
@@ -41,6 +41,18 @@ def test_any_number_of_pictures_is_answered_as_the_model_does(kind, run: Path, e
         assert found.dtype == torch.float32 and found.shape == wanted.shape
         bound = {"fp32": 1e-5, "bf16": 0.1, "int8": 0.3}[kind[1]] * wanted.abs().max().clamp_min(1)
         assert (found - wanted).abs().max() < bound
+
+
+def test_every_thread_answers_for_some_of_many_pictures(run: Path, exported: Files, monkeypatch) -> None:
+    loaded, engine = pw.load(run), read(exported["openvino", "bf16"].out)
+    pixels = pictures(loaded.preprocess, 23)
+    monkeypatch.setattr(engine, "threads", 1)
+    wanted = engine(pixels)
+    for threads, request in ((2, 10**9), (3, 2 * pixels[0].numel()), (3, 1)):
+        engine.__dict__.pop("_apart", None)
+        monkeypatch.setattr(engine, "threads", threads)
+        monkeypatch.setattr(openvino_file, "REQUEST", request)
+        assert (engine(pixels) - wanted).abs().max() <= 0.02 * wanted.abs().max()
 
 
 @every_kind

@@ -23,26 +23,34 @@ class Graph(nn.Module):
     Args:
         model: from images (B, C, H, W) to logits (B, K), in evaluation mode.
         preprocess: whose mean and std it was trained with.
-        dtype: in which the model computes; logits are float32 whatever it is.
+
+    The model computes in `dtype`, and logits are float32 whatever it is; without `normalises` it takes plain pixels.
     """
 
-    def __init__(self, model: nn.Module, preprocess: Preprocess, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, model: nn.Module, preprocess: Preprocess) -> None:
         super().__init__()
-        self.model, self.dtype = model, dtype
+        self.model, self.dtype, self.normalises = model, torch.float32, True
         mean, std = (torch.tensor(v, dtype=torch.float32).view(1, -1, 1, 1) for v in (preprocess.mean, preprocess.std))
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return logits (B, K), float32, of uint8 pixels (B, C, H, W)."""
-        images = (pixels.to(torch.float32) / 255 - self.mean) / self.std
+        images = pixels.to(torch.float32)
+        if self.normalises:
+            images = (images / 255 - self.mean) / self.std
         return self.model(images.to(self.dtype)).to(torch.float32)
+
+    def computing_in(self, dtype: torch.dtype) -> Graph:
+        """Let the model compute in `dtype`; return this graph."""
+        self.model, self.dtype = self.model.to(dtype), dtype
+        return self
 
 
 def graph_of(loaded: LoadedModel, dtype: torch.dtype = torch.float32) -> Graph:
     """Return the graph of `loaded`, computing in `dtype`; the model itself is left as it is."""
-    model = loaded.model if dtype == torch.float32 else copy.deepcopy(loaded.model).to(dtype)
-    return Graph(model, loaded.preprocess, dtype).eval()
+    model = loaded.model if dtype == torch.float32 else copy.deepcopy(loaded.model)
+    return Graph(model, loaded.preprocess).computing_in(dtype).eval()
 
 
 def input_shape(preprocess: Preprocess) -> tuple[int, int, int]:

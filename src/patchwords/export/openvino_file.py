@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import warnings
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +22,16 @@ from .graph import INPUT, OUTPUT, input_shape, refused
 from .onnx_file import unusable
 
 SECTION = PREFIX.rstrip(".")
+REQUEST = 2 * 3 * 224 * 224
+"""values of pictures that a thread takes at a time: 1 to 16 pictures of 224x224 differ by less than 10 %, 2 are best"""
 
 
 class OpenvinoEngine(Engine):
     """A graph in OpenVINO on the CPU, with as many threads as torch has.
 
-    It is compiled once, for any number of pictures. Compiled for one number it is 2 % faster at most (S/16, batch 1
-    and 32), and OpenVINO 2026.4 ends the process when it compiles GroupNorm for a fixed one.
+    Few pictures are answered by all threads together. Of many, every thread takes a few at a time by itself: nobody
+    waits after every product, and what is between the products stays in the cache of a core. S/16 on two cores of a
+    Zen 5, batch 32: 1.2 times as fast in bf16, 1.3 times in int8. Either is compiled when it is first needed.
 
     Args:
         path: for messages.
@@ -37,22 +42,44 @@ class OpenvinoEngine(Engine):
     def __init__(self, path: Path, model: Any, description: Description, numbers: bytes = b"") -> None:
         super().__init__(description, "openvino")
         self.numbers = numbers  # OpenVINO does not keep them alive
-        settings = {
-            "INFERENCE_PRECISION_HINT": "f32" if description.precision == "fp32" else "bf16",
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        }
+        self.model, self.threads = model, torch.get_num_threads()
         try:
-            compiled = package("openvino").Core().compile_model(model, "CPU", settings)
-            self.request = compiled.create_infer_request()
             self(torch.zeros(1, *input_shape(description.preprocess), dtype=torch.uint8))
         except Exception as error:
             raise unusable(path, error) from error
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return logits of pixels."""
-        answer = self.request.infer([pixels.contiguous().numpy()], share_inputs=True)
-        return torch.from_numpy(answer[0].copy())
+        if self.threads == 1 or len(pixels) < 2 * self.threads:
+            answer = self._together.infer([pixels.contiguous().numpy()], share_inputs=True)
+            return torch.from_numpy(answer[0].copy())
+        turns = math.ceil(pixels.numel() / (self.threads * REQUEST))
+        parts = pixels.contiguous().tensor_split(min(turns * self.threads, len(pixels)))
+        answers: list[Tensor] = [pixels] * len(parts)
+        for place, part in enumerate(parts):
+            self._apart.start_async([part.numpy()], (answers, place), share_inputs=True)
+        self._apart.wait_all()
+        return torch.cat(answers)
+
+    @cached_property
+    def _together(self) -> Any:
+        return self._compiled({"PERFORMANCE_HINT": "LATENCY"}).create_infer_request()
+
+    @cached_property
+    def _apart(self) -> Any:
+        queue = package("openvino").AsyncInferQueue(self._compiled({"NUM_STREAMS": self.threads}), self.threads)
+        queue.set_callback(_put)
+        return queue
+
+    def _compiled(self, settings: dict[str, Any]) -> Any:
+        precision = "f32" if self.description.precision == "fp32" else "bf16"
+        settings |= {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": self.threads}
+        return package("openvino").Core().compile_model(self.model, "CPU", settings)
+
+
+def _put(request: Any, where: tuple[list[Tensor], int]) -> None:
+    answers, place = where
+    answers[place] = torch.from_numpy(request.get_output_tensor(0).data.copy())
 
 
 def write_openvino(program: ExportedProgram, description: Description, path: Path) -> None:

@@ -17,6 +17,7 @@ from ..errors import ConfigError, nearest
 from .check import Agreement, compare, made_up
 from .description import PRECISIONS, Description, describe
 from .engine import package
+from .fold import folded
 from .graph import graph_of, trace
 from .int8 import write_onnx_int8, write_openvino_int8
 from .onnx_file import BESIDE, write_onnx
@@ -117,7 +118,7 @@ def require_possible(to: str, precision: str) -> None:
 def write(loaded: LoadedModel, description: Description, to: str, path: Path, pictures: list[Tensor]) -> None:
     """Write `loaded` to `path` as `to`, as `description` says; `pictures` are those that int8 is calibrated on."""
     dtype = torch.bfloat16 if (to, description.precision) == ("program", "bf16") else torch.float32
-    program = trace(graph_of(loaded, dtype), loaded.preprocess)
+    program = trace(folded(graph_of(loaded)).computing_in(dtype), loaded.preprocess)
     if to == "program":
         write_program(program, description, path)
     elif description.precision == "int8":

@@ -136,29 +136,41 @@ class Attention(nn.Module):
         first: int | None = None,
     ) -> Tensor:
         """Return (B, T, D) of tokens (B, T, D), or of its `first` tokens only; `record` takes `name`/weights."""
-        return self._mix(self._qkv(tokens), places, record, name, first)
+        return self._mix(*self._heads(tokens), places, record, name, first)
 
     def with_keys(
         self, tokens: Tensor, places: Places, record: Record | None = None, name: str = "attn", first: int | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return what `forward` does, and the mean over the heads of the keys (B, T, D_h), before they are rotated."""
-        qkv = self._qkv(tokens)
+        qkv, heads = self._heads(tokens)
         with torch.no_grad():
-            keys = qkv.detach().unflatten(2, (3, self.num_heads, -1))[:, :, 1]
-            keys = (self.k_norm(keys) if self.qk_norm else keys).mean(dim=2)
-        return self._mix(qkv, places, record, name, first), keys
+            keys = heads[1].detach()
+            keys = (self.k_norm(keys) if self.qk_norm else keys).mean(dim=1)
+        return self._mix(qkv, heads, places, record, name, first), keys
 
-    def _mix(self, qkv: Tensor, places: Places, record: Record | None, name: str, first: int | None) -> Tensor:
-        batch, count, _ = qkv.shape
+    def _heads(self, tokens: Tensor) -> tuple[Tensor | None, tuple[Tensor, ...]]:
+        """Return [q, k, v] (B, T, 3 D) where they are made together, and each of them (B, heads, T, D_h)."""
+        qkv = self._qkv(tokens)
+        return qkv, qkv.view(*qkv.shape[:2], 3, self.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+
+    def _mix(
+        self,
+        qkv: Tensor | None,
+        heads: tuple[Tensor, ...],
+        places: Places,
+        record: Record | None,
+        name: str,
+        first: int | None,
+    ) -> Tensor:
+        q, k, v = heads
         dropout = self.attn_drop.p if self.training else 0.0
         box = self._box(places, record)
-        bias = None if box else self._bias(places, qkv)
+        bias = None if box else self._bias(places, v)
         plain = box is None and record is None and first is None and places.rotation is None
         shared = bias is None or bias.shape[0] == 1  # one bias for all pictures
         plain = plain and shared and not (self.qk_norm or dropout)
-        if plain and count <= EXPLICIT_TOKENS["training"] and kernels.pay(qkv):
+        if plain and qkv is not None and qkv.shape[1] <= EXPLICIT_TOKENS["training"] and kernels.pay(qkv):
             return self.proj_drop(self.proj(kernels.attention(qkv, self.num_heads, bias)))
-        q, k, v = qkv.view(batch, count, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
         if self.qk_norm:
             q, k = self.q_norm(q).to(v.dtype), self.k_norm(k).to(v.dtype)  # autocast norms in float32
         if places.rotation is not None:
@@ -167,11 +179,11 @@ class Attention(nn.Module):
         if first is not None:
             q, bias = q[:, :, :first], bias if bias is None else bias[:, :, :first]
         if box:
-            heads, weights = self._attend_in_tiles(q, k, v, places, box, dropout, record is not None)
+            mixed, weights = self._attend_in_tiles(q, k, v, places, box, dropout, record is not None)
         else:
-            heads, weights = attend(q, k, v, bias, dropout, explicit=record is not None)
+            mixed, weights = attend(q, k, v, bias, dropout, explicit=record is not None)
         note(record, f"{name}/weights", weights)
-        return self.proj_drop(self.proj(heads.transpose(1, 2).flatten(2)))
+        return self.proj_drop(self.proj(mixed.transpose(1, 2).flatten(2)))
 
     def _box(self, places: Places, record: Record | None) -> Box | None:
         """Return the box whose tiles attend; None: all scores are made, and `_bias` has the mask.
