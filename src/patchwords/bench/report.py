@@ -75,12 +75,23 @@ def _figures(row: dict[str, Any]) -> str:
         return (
             f"{min(row['peak_bytes']) / 2**20:.0f} MiB least, {statistics.median(row['peak_bytes']) / 2**20:.0f} median"
         )
+    if "top1" in row:
+        return "; ".join(_trainings(row))
     if "least" not in row:
         return "FAILED, not timed" if not row["passed"] else "not timed"
     told = f"{1000 * row['least']:.1f} ms least, {1000 * row['median']:.1f} median"
     if "per_second" in row:
         told += f", {row['per_second']['fastest']:.1f} pictures a second ({row['per_second']['median']:.1f} median)"
     return told if row["of_peak"] is None else f"{told}, {row['of_peak']:.2f} of the GEMM peak"
+
+
+def _trainings(row: dict[str, Any]) -> tuple[str, str]:
+    """Return accuracy and minutes of trainings, mean and spread over the seeds."""
+    top1, minutes = [100 * each for each in row["top1"]], [each / 60 for each in row["seconds"]]
+    several = len(top1) > 1
+    spread = f" (sd {statistics.stdev(top1):.2f}, {len(top1)} seeds)" if several else " (1 seed)"
+    span = f" ({min(minutes):.1f} to {max(minutes):.1f})" if several else ""
+    return f"{statistics.fmean(top1):.2f} %{spread}", f"{statistics.fmean(minutes):.1f} min{span}"
 
 
 def _times(ratio: dict[str, Any]) -> str:
@@ -136,16 +147,11 @@ def _section(report: dict[str, Any]) -> str:
         f"{report['date']}, {where}; {with_}." + (f" GEMM peak, billion operations a second: {peaks}." if peaks else "")
     ]
     for case in dict.fromkeys(row["case"] for row in report["rows"]):
-        told += [
-            "",
-            f"**{case}**",
-            "",
-            "| side | peer / ours: best, median, least round | of peak | check that it passed |",
-        ]
+        rows = [row for row in report["rows"] if row["case"] == case]
+        columns = "test top-1 | whole time" if "top1" in rows[0] else "peer / ours: best, median, least round | of peak"
+        told += ["", f"**{case}**", "", f"| side | {columns} | check that it passed |"]
         told += ["|---|---|---|---|"]
-        for row in report["rows"]:
-            if row["case"] == case:
-                told.append(_line(row, report["ratios"]))
+        told += [_line(row, report["ratios"]) for row in rows]
     return "\n".join(told)
 
 
@@ -159,8 +165,9 @@ def _line(row: dict[str, Any], found: Sequence[dict[str, Any]]) -> str:
     else:
         compared = ", ".join(f"{ratio[name]:.2f}" for name in ("fastest", "median", "least") if name in ratio)
     share = row.get("of_peak")
+    figures = _trainings(row) if "top1" in row else (compared, "" if share is None else f"{share:.2f}")
     checks = "; ".join(f"{c['name']}: {c['error']:.1g} of {c['bound']:g}" for c in row["checks"])
-    cells = (row["side"], compared, "" if share is None else f"{share:.2f}", checks)
+    cells = (row["side"], *figures, checks if row["passed"] else f"**missed**: {checks}")
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 

@@ -43,6 +43,8 @@ class Row:
     """pictures in a round, where pictures a second are of interest"""
     peak_bytes: tuple[int, ...] = ()
     """the most memory that each round took, of a row that measures memory and not time"""
+    top1: tuple[float, ...] = ()
+    """test accuracy, 0 to 1, of each round, of a row whose rounds are whole trainings"""
 
     @property
     def passed(self) -> bool:
@@ -58,6 +60,8 @@ class Row:
         """Return plain values, for JSON; no figure of a side that failed."""
         found: dict[str, Any] = {"case": self.case, "side": self.side, "ours": self.ours, "passed": self.passed}
         found["checks"] = [asdict(check) for check in self.checks]
+        if self.top1:  # told of a missed target too
+            found |= {"top1": list(self.top1), "seconds": list(self.seconds)}
         if not self.passed:
             return found
         if self.seconds:

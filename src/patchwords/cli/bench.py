@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..bench.timing import Row
 
 WHAT = ("step", "infer", "load", "time-to")
+TAKES_SETTINGS = True
 BATCHES = {("step", "vit_tiny_patch4_32"): 128, ("step", "vit_small_patch16_224"): 16}
 """pictures at a time where --batch-size does not say; of others 32"""
 
@@ -29,6 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", metavar="N", type=int, default=10, help="timed rounds (default 10)")
     parser.add_argument("--memory", action="store_true", help="step: the most memory that it takes, in place of time")
     parser.add_argument("--curve", metavar="STEPS", type=int, help="step: also losses over STEPS steps, beside float32")
+    parser.add_argument("--data", metavar="DATA", default="cifar10", help="time-to: pictures (default cifar10)")
+    parser.add_argument(
+        "--target", metavar="PERCENT", type=float, default=90.0, help="time-to: test top-1 (default 90)"
+    )
+    parser.add_argument("--seeds", metavar="N", type=int, default=3, help="time-to: trainings (default 3)")
+    parser.add_argument("--ablate", action="store_true", help="time-to: also once without each lever of the recipe")
+    parser.add_argument("--out", metavar="DIR", default="runs/time-to", help="time-to: where the runs are kept")
     parser.add_argument("--from", metavar="FILE", nargs="+", help="measure nothing, take results of --json")
     parser.add_argument("--write", metavar="PAGE", help="store the result beside this page, and renew its table")
     parser.add_argument("--json", metavar="FILE", nargs="?", const="-", help="the result as JSON, to FILE or printed")
@@ -66,16 +74,23 @@ def main(arguments: argparse.Namespace) -> int:
 def _stored_as(what: str, arguments: argparse.Namespace) -> str:
     """Return the name of a result in the folder of a page: a later one of the same kind takes its place."""
     memory, model = "-memory" * arguments.memory, f"-{arguments.model}" * (what in WHAT[:2])
+    model += f"-{Path(arguments.out).name}" * (what == "time-to")
     return f"{what}{memory}{model}.json"
 
 
 def _refuse(arguments: argparse.Namespace) -> None:
     numbers = {"--batch-size": arguments.batch_size, "--rounds": arguments.rounds, "--curve": arguments.curve}
+    numbers["--seeds"] = arguments.seeds
     for option, value in numbers.items():
         if value is not None and value < 1:
             raise ConfigError(f"{value} is too small", where=option, fix="Give 1 or more")
     if (arguments.memory or arguments.curve) and arguments.what != "step":
         raise ConfigError("is of the step alone", where="--memory, --curve", fix="Say patchwords bench step")
+    if arguments.settings and arguments.what != "time-to":
+        name = f"--{next(iter(arguments.settings))}"
+        raise ConfigError("is a setting of trainings", where=name, fix="Say patchwords bench time-to")
+    if not 0 < arguments.target <= 100:
+        raise ConfigError(f"{arguments.target:g} is no share", where="--target", fix="Give more than 0, at most 100")
     if arguments.json not in (None, "-") and not arguments.json.endswith(".json"):
         raise ConfigError(f"{arguments.json!r} is no name of a JSON file", where="--json", fix="Let it end in .json")
     given = getattr(arguments, "from")
@@ -109,4 +124,5 @@ def _rows(what: str, arguments: argparse.Namespace) -> list[Row]:
         return measure_load(rounds, peers)
     from ..bench.time_to import measure_time_to
 
-    return measure_time_to(rounds, peers)
+    wished = {"target": arguments.target / 100, "seeds": arguments.seeds, "ablate": arguments.ablate}
+    return measure_time_to(arguments.data, Path(arguments.out), settings=arguments.settings, **wished)
