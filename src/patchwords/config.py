@@ -146,7 +146,7 @@ class OptimizerConfig:
     """How gradients move weights."""
 
     name: str = "adamw"
-    """adamw, sgd (with momentum), muon (matrices of the blocks; adamw for the rest)"""
+    """adamw, sgd (with momentum), muon (matrices of the blocks, convolutions of a stem; adamw for the rest)"""
     lr: float = 1e-3
     """peak learning rate of adamw and sgd"""
     muon_lr: float = 0.02
@@ -209,7 +209,8 @@ class TrainConfig:
     label_smoothing: float = 0.0
     """share of each target that is spread evenly over all classes"""
     whiten_patches: bool = False
-    """start the patch matrix from the whitening of real patches instead of from random numbers"""
+    """start the first matrix on pixels (E, or the first convolution of a conv stem) from the whitening of real patches
+    instead of from random numbers"""
     ema_decay: float = 0.0
     """decay of the averaged weights per step; 0: off"""
     seed: int = 0

@@ -79,8 +79,16 @@ def plain(task: Task, model: nn.Module | None = None) -> Contestant:
     return Contestant("float32 by autograd", step, lambda: _gradients(model.parameters()), _feeder(batch))
 
 
-def ours(task: Task, shards: int, compiled: bool = False) -> Contestant:
-    """Return the step of `patchwords train` in bfloat16: the function that training calls, with its checks."""
+def ours(
+    task: Task, shards: int, compiled: bool = False, lanes: int | None = None, recompute: bool = False
+) -> Contestant:
+    """Return the step of `patchwords train` in bfloat16: the function that training calls, with its checks.
+
+    Args:
+        shards: virtual shards, one after another in each lane.
+        lanes: shards computed side by side; None: as many as training takes.
+        recompute: compute activations again in the backward pass.
+    """
     size, on_cpu = len(task.images), task.images.device.type == "cpu"
     run = replace(
         RunConfig(),
@@ -89,7 +97,8 @@ def ours(task: Task, shards: int, compiled: bool = False) -> Contestant:
         train=TrainConfig(batch_size=size, shards=shards),
     )
     state = TrainState(copy.deepcopy(task.model), run, steps=10**6, warmup_steps=0, dtype=torch.bfloat16)
-    state.lanes = Lanes(min(shards, torch.get_num_threads()) if on_cpu else 1)
+    state.lanes = Lanes(lanes or (min(shards, torch.get_num_threads()) if on_cpu else 1))
+    state.model.set_checkpointing(recompute)
     if compiled:
         state.forward = torch.compile(state.model)
     batch: list[Shard] = []
@@ -99,11 +108,15 @@ def ours(task: Task, shards: int, compiled: bool = False) -> Contestant:
         parts = zip(images.bfloat16().chunk(shards), targets.chunk(shards), weights.chunk(shards), strict=True)
         batch[:] = [Shard(*part) for part in parts]
 
+    def step() -> float:
+        with state.lanes.between():
+            return train_step(state, batch, names=list).loss
+
     feed(task.images, task.labels)
     names = [name for name, _ in task.model.named_parameters()]
     return Contestant(
-        f"{OURS} bf16, shards={shards}{', compiled' * compiled}",
-        lambda: train_step(state, batch, names=list).loss,
+        f"{OURS} bf16, shards={shards}{', compiled' * compiled}{', recomputed' * recompute}",
+        step,
         lambda: _gradients(state.weights[name] for name in names),
         feed,
         state.lanes.close,

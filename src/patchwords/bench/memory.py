@@ -31,7 +31,8 @@ Way = Callable[[Task], Contestant]
 
 def ways(batch_size: int, peers: bool) -> dict[str, Way]:
     """Return the ways to take a step, by the names of their sides."""
-    found = {f"{OURS} bf16, shards={n}": partial(ours, shards=n) for n in (1, 2, 4) if batch_size % n == 0}
+    found = {f"{OURS} bf16, shards={n}": partial(ours, shards=n) for n in (1, 2, 4, 8, 16) if batch_size % n == 0}
+    found[f"{OURS} bf16, shards=2, recomputed"] = partial(ours, shards=min(2, batch_size), recompute=True)
     if peers:
         found[f"{TIMM}, eager"] = partial(timm_as_it_runs, compiled=False)
         found["timm in bf16, plain attention"] = partial(timm_tuned, micro=batch_size, compiled=False)

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--target", metavar="PERCENT", type=float, default=90.0, help="time-to: test top-1 (default 90)"
     )
     parser.add_argument("--seeds", metavar="N", type=int, default=3, help="time-to: trainings (default 3)")
-    parser.add_argument("--ablate", action="store_true", help="time-to: also once without each lever of the recipe")
+    parser.add_argument("--ablate", action="store_true", help="step, time-to: also without each lever")
     parser.add_argument("--out", metavar="DIR", default="runs/time-to", help="time-to: where the runs are kept")
     parser.add_argument("--from", metavar="FILE", nargs="+", help="measure nothing, take results of --json")
     parser.add_argument("--write", metavar="PAGE", help="store the result beside this page, and renew its table")
@@ -74,6 +74,7 @@ def main(arguments: argparse.Namespace) -> int:
 def _stored_as(what: str, arguments: argparse.Namespace) -> str:
     """Return the name of a result in the folder of a page: a later one of the same kind takes its place."""
     memory, model = "-memory" * arguments.memory, f"-{arguments.model}" * (what in WHAT[:2])
+    memory += "-levers" * (arguments.ablate and what == "step")
     model += f"-{Path(arguments.out).name}" * (what == "time-to")
     return f"{what}{memory}{model}.json"
 
@@ -112,6 +113,10 @@ def _rows(what: str, arguments: argparse.Namespace) -> list[Row]:
         from ..bench.curve import measure_curve
         from ..bench.step import measure_step
 
+        if arguments.ablate:
+            from ..bench.levers import measure_levers
+
+            return measure_levers(name, batch_size, rounds)
         curve = measure_curve(name, batch_size, arguments.curve) if arguments.curve else []
         return measure_step(name, batch_size, rounds, peers=peers) + curve
     if what == "infer":

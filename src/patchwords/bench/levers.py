@@ -1,0 +1,109 @@
+"""What each part of the training step is worth: the step as it is beside the step without that part, in turn."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from ..cost import cost_of
+from ..models import attention, kernels
+from .contestants import LR, Contestant, Task, ours, plain
+from .peak import measure_peak
+from .step import Reference, first_steps
+from .timing import OURS, Row, alternate
+
+Without = Callable[[], AbstractContextManager[Any]]
+
+
+def measure_levers(name: str, batch_size: int, rounds: int, **options: int) -> list[Row]:
+    """Return a row for the step of `train` on a CPU, and one for each lever that it is taken without.
+
+    Each way is held against float32 first, as in `measure_step`. Bytes of memory are in `measure_memory`.
+    """
+    task = Task.of_noise(name, batch_size, **options)
+    reference, case = Reference(plain(task)), f"step {name}, batch {batch_size}: one lever at a time"
+    checks, works, rows, opened = {}, {}, [], []
+    for contestant, without in ways(task):
+        opened.append(contestant)
+        with without():
+            found = first_steps(reference, contestant)
+        if found is None:
+            continue
+        checks[contestant.side] = found
+        if all(check.passed for check in found):
+            works[contestant.side] = _inside(without, contestant.step)
+    seconds = alternate(works, rounds)
+    for contestant in opened:
+        contestant.close()
+    flops, peak = batch_size * cost_of(task.model.config).training_flops, measure_peak(torch.bfloat16, "cpu")
+    for side, found in checks.items():
+        taken = seconds.get(side, ())
+        rows.append(Row(case, side, found, taken, flops / min(taken) / peak if taken else None, batch_size))
+    return rows
+
+
+def ways(task: Task) -> Iterator[tuple[Contestant, Without]]:
+    """Yield the step as it is, and without each lever."""
+    shards = 2 if len(task.images) % 2 == 0 else 1
+    yield replace(ours(task, shards), side=f"{OURS}, all levers, {shards} shards"), nullcontext
+    fused = {"training": 0, "inference": 0}
+    for what, module, attribute, value in (
+        ("torch's fused attention", attention, "EXPLICIT_TOKENS", fused),
+        ("torch's gradients of dense layers", kernels, "linear", F.linear),
+    ):
+        yield _named(ours(task, shards), what), _replaced(module, attribute, value)
+    yield _named(ours(task, shards, lanes=1), "every operation shared by all threads, no lanes"), nullcontext
+    for count in (1, 4, 8):
+        if len(task.images) % count == 0:
+            yield _named(ours(task, count), f"{count} shards"), nullcontext
+    yield _named(ours(task, shards, recompute=True), "activations computed again"), nullcontext
+    yield _named(ours(task, shards, compiled=True), "compiled"), nullcontext
+    yield _named(autocast(task), "float32 weights under autocast"), nullcontext
+
+
+def autocast(task: Task) -> Contestant:
+    """Return the step of our model with float32 weights, cast to bfloat16 anew in each operation."""
+    model = copy.deepcopy(task.model)
+    step = plain(task, model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=0.0, fused=True)
+
+    def take() -> float:
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = F.cross_entropy(model(task.images), task.labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return replace(step, step=take)
+
+
+def _named(contestant: Contestant, what: str) -> Contestant:
+    return replace(contestant, side=f"with {what}")
+
+
+def _replaced(module: Any, attribute: str, value: Any) -> Without:
+    @contextmanager
+    def without() -> Iterator[None]:
+        before = getattr(module, attribute)
+        setattr(module, attribute, value)
+        try:
+            yield
+        finally:
+            setattr(module, attribute, before)
+
+    return without
+
+
+def _inside(without: Without, step: Callable[[], float]) -> Callable[[], float]:
+    def work() -> float:
+        with without():
+            return step()
+
+    return work
