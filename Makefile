@@ -5,6 +5,6 @@ demo: ; @scripts/setup all && scripts/demo
 test: ; @scripts/setup all,dev && scripts/check
 slow: ; @scripts/setup all,dev && .venv/bin/python -m pytest -m slow
 setup: ; @scripts/setup all,dev
-bench: ; @scripts/setup all,dev && .venv/bin/python benchmarks/training_step.py
+bench: ; @scripts/setup all,dev && .venv/bin/patchwords bench step --peers
 lint: ; @scripts/setup all,dev && scripts/lint
-clean: ; rm -rf .venv .venv-peers runs
+clean: ; rm -rf .venv runs

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from patchwords.bench import memory, peak, report, step
+from patchwords.bench import memory, peak, peers, report, step
 from patchwords.bench.contestants import Task, ours, plain
 from patchwords.bench.timing import Check, Row, alternate, ratios
 from patchwords.cli import main
 from patchwords.errors import CheckError
 
+PEERS = peers.python()  # in the cache of the user, not in that of the tests
 TINY = ["--model", "vit_nano_patch4_32", "--batch-size", "4", "--rounds", "2"]
 PAGE = "# Speed\n\n{}\n{}\n\nAfter.\n".format(*report.MARKS)
 
@@ -186,3 +187,15 @@ def test_each_way_is_measured_in_a_process_of_its_own_and_checked(capsys) -> Non
     assert main(["bench", "step", "--memory", *TINY[:4], "--rounds", "1", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert len(rows) == 3 and all(each["passed"] and each["peak_bytes"][0] > 0 for each in rows)
+
+
+@pytest.mark.slow
+def test_timm_takes_the_same_step(tmp_path: Path) -> None:
+    if not PEERS.exists():
+        pytest.skip("needs the peers: `patchwords bench step --peers` makes them")
+    command = [PEERS, "-m", "patchwords", "bench", "step", *TINY, "--json", tmp_path / "step.json"]
+    environment = os.environ | {"PATCHWORDS_CACHE": str(PEERS.parents[3])}
+    subprocess.run([*command, "--peers"], check=True, env=environment, timeout=250)
+    found = json.loads((tmp_path / "step.json").read_text())
+    assert len(found["rows"]) == 3 and all(each["passed"] for each in found["rows"]) and len(found["ratios"]) == 2
+    assert found["machine"]["versions"]["timm"]

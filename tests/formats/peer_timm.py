@@ -1,15 +1,12 @@
-"""timm's side of a comparison, run in `.venv-peers`: writes models with their answers, and answers for written ones."""
+"""timm's side of a comparison, run among the peers: writes models with their answers, and answers for written ones."""
 
 import json
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))
+from patchwords.bench.peers import declare_torchvision_operators
 
-import peers  # noqa: E402
-
-peers.declare_torchvision_operators()
+declare_torchvision_operators()
 
 import timm  # noqa: E402
 import torch  # noqa: E402

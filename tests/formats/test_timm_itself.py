@@ -1,4 +1,4 @@
-"""timm loads what we write, we load what timm saves, and both give one answer; needs `.venv-peers`."""
+"""timm loads what we write, we load what timm saves, and both give one answer; needs the peers of `bench`."""
 
 import json
 import os
@@ -8,13 +8,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from patchwords.bench import peers
 from patchwords.formats import timm
 from patchwords.formats.write import write
 
 from ..conftest import REPOSITORY
 from .test_timm import VARIANTS, made, read
 
-PYTHON = REPOSITORY / ".venv-peers" / "bin" / "python"
+PYTHON = peers.python()  # in the cache of the user, not in that of the tests
 HERE = "tests/formats/peer_timm.py"
 SMALL = {"img_size": [16, 24], "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 3, "mlp_ratio": 2.0}
 SMALL |= {"num_classes": 5}
@@ -41,7 +42,7 @@ WANTED = [
 def compared(tmp_path_factory):
     """A folder where timm has written its models and answered for ours."""
     if not PYTHON.exists():
-        pytest.skip(f"no {PYTHON.relative_to(REPOSITORY)}: benchmarks/training_step.py makes it")
+        pytest.skip("needs the peers: `patchwords bench step --peers` makes them")
     folder = tmp_path_factory.mktemp("compared")
     (folder / "ours").mkdir()
     for number, name in enumerate(VARIANTS):

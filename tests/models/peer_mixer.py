@@ -1,14 +1,11 @@
-"""timm's side of a comparison, run in `.venv-peers`: what its MLP-Mixer makes of weights and pictures of ours."""
+"""timm's side of a comparison, run among the peers: what its MLP-Mixer makes of weights and pictures of ours."""
 
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))
+from patchwords.bench.peers import declare_torchvision_operators
 
-import peers  # noqa: E402
-
-peers.declare_torchvision_operators()
+declare_torchvision_operators()
 
 import torch  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from patchwords.architecture import MixerConfig
+from patchwords.bench import peers
 from patchwords.errors import ConfigError
 from patchwords.models import build, create_model
 
@@ -16,7 +17,7 @@ from ..conftest import REPOSITORY
 from .families import OTHERS, alive, pictures
 
 CONFIG = OTHERS["mixer"]
-PYTHON = REPOSITORY / ".venv-peers" / "bin" / "python"
+PYTHON = peers.python()  # in the cache of the user, not in that of the tests
 
 
 def normed(z, norm):
@@ -45,7 +46,7 @@ def test_a_block_by_einsum():
 def test_against_timm(tmp_path):
     """timm's MlpMixer takes our weights with the patch matrix renamed, and gives our answer."""
     if not PYTHON.exists():
-        pytest.skip(f"no {PYTHON.relative_to(REPOSITORY)}: benchmarks/training_step.py makes it")
+        pytest.skip("needs the peers: `patchwords bench step --peers` makes them")
     config = dataclasses.replace(CONFIG, image_size=(8, 8), tokens_dim=8, mlp_dim=64)
     model, images, record = alive(config), pictures(config), {}
     renamed = {name.replace("patch_embed.proj", "stem.proj"): value for name, value in model.state_dict().items()}

@@ -100,7 +100,7 @@ def ours(
     state.lanes = Lanes(lanes or (min(shards, torch.get_num_threads()) if on_cpu else 1))
     state.model.set_checkpointing(recompute)
     if compiled:
-        state.forward = torch.compile(state.model)
+        state.forward = torch.compile(state.model, dynamic=False)
     batch: list[Shard] = []
 
     def feed(images: Tensor, labels: Tensor) -> None:
@@ -127,7 +127,7 @@ def timm_as_it_runs(task: Task, compiled: bool) -> Contestant:
     """Return the step of timm's train.py with --amp --amp-dtype bfloat16 --opt adamw --fused, and --torchcompile."""
     model = timm_twin(task.model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=0.0, fused=True)
-    forward = torch.compile(model) if compiled else model
+    forward = torch.compile(model, dynamic=False) if compiled else model
     batch, device = [task.images, task.labels], task.images.device.type
 
     def step() -> float:
@@ -151,7 +151,7 @@ def timm_tuned(task: Task, micro: int, compiled: bool) -> Contestant:
     masters = [parameter.detach().clone() for parameter in model.parameters()]
     optimizer = torch.optim.AdamW(masters, lr=LR, weight_decay=0.0, fused=True)
     parameters = list(model.bfloat16().parameters())
-    forward = torch.compile(model) if compiled else model
+    forward = torch.compile(model, dynamic=False) if compiled else model
     portions: list[tuple[Tensor, Tensor]] = []
 
     def feed(images: Tensor, labels: Tensor) -> None:

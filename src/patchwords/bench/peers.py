@@ -15,6 +15,7 @@ import subprocess
 import sys
 import sysconfig
 import venv
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -22,6 +23,7 @@ from ..data.cifar10 import cache_folder
 from ..errors import ReadError
 from ..files import alone, faults_named
 from ..formats.timm_config import model_arguments
+from ..progress import say
 
 if TYPE_CHECKING:
     from torch import nn
@@ -69,7 +71,7 @@ def make() -> None:
         with alone(made.parent / f"{made.name}.lock"):
             if (made / "installed").exists():
                 return
-            print(f"making {made} with {', '.join((*WITHOUT_DEPENDENCIES, *PEERS))}", file=sys.stderr)
+            say(f"making {made} with {', '.join((*WITHOUT_DEPENDENCIES, *PEERS))}")
             venv.create(made, with_pip=False, clear=True, symlinks=True)
             (site,) = made.glob("lib/python*/site-packages")
             (site / "project.pth").write_text(f"import site; site.addsitedir({_packages()!r})\n")
@@ -106,14 +108,15 @@ def _start_again(arguments: list[str]) -> NoReturn:
     os.execv(python(), [str(python()), "-m", "patchwords", *arguments])
 
 
-def declare_torchvision_operators() -> None:
+@cache
+def declare_torchvision_operators() -> object:
     """Declare the operators that torchvision's Python half registers shapes for when it is imported."""
     import torch
 
     library = torch.library.Library("torchvision", "DEF")
     for name in ("nms", "qnms"):
         library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    declare_torchvision_operators.keep = library  # declarations go when their library goes
+    return library  # kept by the cache: declarations go when their library goes
 
 
 def timm_twin(model: nn.Module, fused_attention: bool = True) -> nn.Module:
@@ -123,6 +126,7 @@ def timm_twin(model: nn.Module, fused_attention: bool = True) -> nn.Module:
         model: a Vision Transformer of ours whose weights have timm's names: any plain one of the zoo.
         fused_attention: timm's default; without it timm writes the attention weights out.
     """
+    declare_torchvision_operators()
     import timm
 
     name, arguments = model_arguments(model.config)

@@ -7,13 +7,13 @@ fastest of a heat is timed in the final.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
 
 from ..cost import cost_of
+from ..progress import say
 from .contestants import TIMM, TUNED, Contestant, Task, ours, plain, timm_as_it_runs, timm_tuned
 from .peak import measure_peak
 from .peers import timm_twin
@@ -45,6 +45,7 @@ def measure_step(name: str, batch_size: int, rounds: int, peers: bool = False, *
                 contestant.close()
                 rows.append(Row(case, contestant.side, checks, (), None))
         finalists = choose(list(runners))
+        say(f"timing {', '.join(contestant.side for contestant in finalists)}")
         seconds = alternate({contestant: contestant.step for contestant in finalists}, rounds)
     finally:
         for contestant in runners:
@@ -80,13 +81,14 @@ class Reference:
 
 def first_steps(reference: Reference, contestant: Contestant) -> tuple[Check, ...] | None:
     """Return the checks of a contestant, or None, said on standard error, where this machine cannot compile it."""
+    say(f"checking {contestant.side}")
     try:
         return reference.checks(contestant)
     except Exception as error:  # no C++ compiler, for example
         if "compiled" not in contestant.side:
             raise
         reason = (str(error) or type(error).__name__).splitlines()[0][:120]
-        print(f"left out: {contestant.side}: {reason}", file=sys.stderr)
+        say(f"left out: {contestant.side}: {reason}")
         return None
 
 
@@ -114,6 +116,8 @@ def entrants(task: Task, peers: bool) -> Iterator[Contestant]:
 def choose(contestants: list[Contestant]) -> list[Contestant]:
     """Return the fastest of each kind, in a heat."""
     seconds = alternate({contestant: contestant.step for contestant in contestants}, HEAT_ROUNDS)
+    for contestant, taken in seconds.items():
+        say(f"heat: {contestant.side}: {1000 * min(taken):.0f} ms")
     found = []
     for kind in (OURS, TUNED, TIMM):
         alike = [contestant for contestant in contestants if contestant.side.startswith(kind)]
