@@ -26,7 +26,7 @@ COMMANDS = {
     "compare": "which model, with how much data: trainings, statistics and one page",
     "audit": "what is wrong with a folder of pictures, before training",
     "pack": "pictures as shards with an index, whole or pre-resized, for fast loading",
-    "bench": "speed of training step and inference, checked first, as a share of what the machine can do",
+    "bench": "speed and memory, checked first, beside other libraries and as a share of what this machine can do",
     "models": "the models there are to choose from",
 }
 """command -> what it does; the module of the same name in this folder holds it (eval: evaluate)"""
