@@ -96,7 +96,7 @@ def test_a_failed_check_is_exit_code_3_without_figure(monkeypatch, capsys) -> No
         assert not each["passed"] and each.keys() == {"case", "side", "ours", "passed", "checks"}
     assert main(["bench", "step", *TINY]) == 3
     told = capsys.readouterr()
-    assert "FAILED, not timed" in told.out and told.err.count("\n") == 1 and "computes something else" in told.err
+    assert "FAILED, not measured" in told.out and told.err.count("\n") == 1 and "computes something else" in told.err
 
 
 def test_a_wrong_gradient_is_noticed() -> None:
@@ -125,7 +125,7 @@ def test_what_failed_has_no_figure_in_the_page() -> None:
     rows = [row("patchwords", 1.0, 1.0), row("peer", 3.0, 2.0), row("wrong", passed=False)]
     made = report.table([report.as_dict(rows)])
     assert "| patchwords | 1 |" in made and "| peer | 2.00, 2.50, 2.00 |" in made
-    assert "| wrong | **failed, not timed** |" in made
+    assert "| wrong | **failed, not measured** |" in made
 
 
 @pytest.mark.parametrize(

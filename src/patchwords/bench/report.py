@@ -71,14 +71,14 @@ def lines(report: dict[str, Any]) -> list[str]:
 
 
 def _figures(row: dict[str, Any]) -> str:
-    if "peak_bytes" in row:
-        return (
-            f"{min(row['peak_bytes']) / 2**20:.0f} MiB least, {statistics.median(row['peak_bytes']) / 2**20:.0f} median"
-        )
     if "top1" in row:
         return "; ".join(_trainings(row))
+    if not row["passed"]:
+        return "FAILED, not measured"
+    if "peak_bytes" in row:
+        return f"{_mebibytes(row)} least"
     if "least" not in row:
-        return "FAILED, not timed" if not row["passed"] else "not timed"
+        return "not timed"
     told = f"{1000 * row['least']:.1f} ms least, {1000 * row['median']:.1f} median"
     if "per_second" in row:
         told += f", {row['per_second']['fastest']:.1f} pictures a second ({row['per_second']['median']:.1f} median)"
@@ -94,13 +94,15 @@ def _trainings(row: dict[str, Any]) -> tuple[str, str]:
     return f"{statistics.fmean(top1):.2f} %{spread}", f"{statistics.fmean(minutes):.1f} min{span}"
 
 
+def _mebibytes(row: dict[str, Any]) -> str:
+    return f"{min(row['peak_bytes']) / 2**20:.0f} MiB"
+
+
 def _times(ratio: dict[str, Any]) -> str:
     told = f"{ratio['fastest']:.2f} times"
-    return (
-        f"{told} ({ratio['median']:.2f} median, {ratio['least']:.2f} least of the rounds)"
-        if "median" in ratio
-        else told
-    )
+    if "median" not in ratio:
+        return told
+    return f"{told} ({ratio['median']:.2f} median, {ratio['least']:.2f} least of the rounds)"
 
 
 def load_reports(paths: Sequence[str | Path]) -> list[dict[str, Any]]:
@@ -138,13 +140,13 @@ def table(reports: Sequence[dict[str, Any]]) -> str:
 
 
 def _section(report: dict[str, Any]) -> str:
-    made, versions = report["machine"], report["machine"]["versions"]
-    where = f"{made['processor']} ({', '.join(made['flags'])}), {made['cores']} cores, {made['threads']} threads"
-    where = where if made["device"] == "cpu" else f"{made['device']}; {where}"
-    with_ = ", ".join(f"{name} {version}" for name, version in versions.items())
-    peaks = ", ".join(f"{name} {peak['rate'] / 1e9:.0f} ({peak['by']})" for name, peak in report["peaks"].items())
+    made = report["machine"]
+    device = "" if made["device"] == "cpu" else f"{made['device']}, "
+    versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
+    peaks = ", ".join(f"{kind} {peak['rate'] / 1e9:.0f} ({peak['by']})" for kind, peak in report["peaks"].items())
     told = [
-        f"{report['date']}, {where}; {with_}." + (f" GEMM peak, billion operations a second: {peaks}." if peaks else "")
+        f"{report['date']}, {device}{made['processor']} ({', '.join(made['flags'])}), {made['cores']} cores, "
+        f"{made['threads']} threads; {versions}. Peak in billion operations a second: {peaks}."
     ]
     for case in dict.fromkeys(row["case"] for row in report["rows"]):
         rows = [row for row in report["rows"] if row["case"] == case]
@@ -158,12 +160,14 @@ def _section(report: dict[str, Any]) -> str:
 def _line(row: dict[str, Any], found: Sequence[dict[str, Any]]) -> str:
     ratio = next((r for r in found if (r["case"], r["peer"]) == (row["case"], row["side"])), None)
     if not row["passed"]:
-        compared = "**failed, not timed**"
+        compared = "**failed, not measured**"
     elif ratio is None:
         best = any((r["case"], r["ours"]) == (row["case"], row["side"]) for r in found)
         compared = "1" if best else ""
     else:
         compared = ", ".join(f"{ratio[name]:.2f}" for name in ("fastest", "median", "least") if name in ratio)
+    if "peak_bytes" in row:
+        compared = f"{compared} ({_mebibytes(row)})".strip()
     share = row.get("of_peak")
     figures = _trainings(row) if "top1" in row else (compared, "" if share is None else f"{share:.2f}")
     checks = "; ".join(f"{c['name']}: {c['error']:.1g} of {c['bound']:g}" for c in row["checks"])

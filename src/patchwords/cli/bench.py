@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--peers", action="store_true", help="beside other libraries, installed apart in the cache")
     parser.add_argument("--model", metavar="NAME", default="vit_tiny_patch4_32", help="of `patchwords models`")
     parser.add_argument("--batch-size", metavar="N", type=int, help="pictures at a time (default 128, 16 or 32)")
-    parser.add_argument("--rounds", metavar="N", type=int, help="timed rounds (default 10; time-to 3)")
+    parser.add_argument("--rounds", metavar="N", type=int, default=10, help="timed rounds (default 10)")
     parser.add_argument("--memory", action="store_true", help="step: the most memory that it takes, in place of time")
     parser.add_argument("--curve", metavar="STEPS", type=int, help="step: also losses over STEPS steps, beside float32")
     parser.add_argument("--data", metavar="DATA", default="cifar10", help="time-to: pictures (default cifar10)")
@@ -67,7 +67,7 @@ def main(arguments: argparse.Namespace) -> int:
         write_json(arguments.json, found[0])
     failed = [row for each in found for row in each["rows"] if not row["passed"]]
     if failed and arguments.json != "-":
-        raise CheckError("computes something else, not timed", where=f"{failed[0]['case']}: {failed[0]['side']}")
+        raise CheckError("computes something else, not measured", where=f"{failed[0]['case']}: {failed[0]['side']}")
     return 3 if failed else 0
 
 
@@ -103,8 +103,7 @@ def _refuse(arguments: argparse.Namespace) -> None:
 
 
 def _rows(what: str, arguments: argparse.Namespace) -> list[Row]:
-    name, peers = arguments.model, arguments.peers
-    rounds = arguments.rounds or (3 if what == "time-to" else 10)
+    name, rounds, peers = arguments.model, arguments.rounds, arguments.peers
     batch_size = arguments.batch_size or BATCHES.get((what, name), 32)
     if what == "step" and arguments.memory:
         from ..bench.memory import measure_memory
