@@ -100,10 +100,13 @@ class Preprocess:
     def _covers(self, part: Box, scale: int) -> bool:
         return part[2] >= scale * self.image_size[0] and part[3] >= scale * self.image_size[1]
 
-    def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return float32 (x / 255 - mean) / std of uint8 (batch, channels, rows, columns), on the same device."""
+    def normalize(self, pixels: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        """Return (x / 255 - mean) / std of uint8 (batch, channels, rows, columns), on the same device.
+
+        It is computed in float32, then rounded to `dtype`.
+        """
         mean, std = (torch.tensor(v, device=pixels.device).view(-1, 1, 1) for v in (self.mean, self.std))
-        return pixels.to(torch.float32).div_(255).sub_(mean).div_(std)
+        return pixels.to(torch.float32).div_(255).sub_(mean).div_(std).to(dtype)
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of preprocessor_config.json, in Hugging Face's names."""

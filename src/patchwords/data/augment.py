@@ -114,13 +114,17 @@ class Augment:
 
     def _move(self, images: Tensor, epoch: Counter, ids: np.ndarray) -> Tensor:
         """Return the pictures shifted (what comes in is mirrored at the border) and flipped."""
-        height, width = images.shape[-2:]
-        down = right = torch.zeros(len(ids), dtype=torch.int64)
-        if self.config.crop == "shift":
-            draws = self._draw("move", epoch, ids, 2)
-            most = [min(self.config.shift, side - 1) for side in (height, width)]
-            down, right = (whole(draws[:, axis], -reach, reach) for axis, reach in enumerate(most))
+        down, right = self.shifts(epoch, ids, images.shape[-2:])
         return ops.move(images, down, right, torch.from_numpy(self.flips(epoch, ids)))
+
+    def shifts(self, epoch: Counter, ids: np.ndarray, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return by how many pixels pictures of (height, width) move up and to the left, (B,) int64 each."""
+        if self.config.crop != "shift":
+            return torch.zeros(len(ids), dtype=torch.int64), torch.zeros(len(ids), dtype=torch.int64)
+        draws = self._draw("move", epoch, ids, 2)
+        most = [min(self.config.shift, side - 1) for side in size]
+        down, right = (whole(draws[:, axis], -reach, reach) for axis, reach in enumerate(most))
+        return down, right
 
     def _three_augment(self, images: Tensor, epoch: Counter, ids: np.ndarray) -> Tensor:
         """Return the pictures each turned grey, solarized or blurred, with equal chances (2204.07118, sec. 3.1).
@@ -149,7 +153,11 @@ class Augment:
         return ops.saturate(images, factors[:, 2])
 
     def _erase(self, images: Tensor, epoch: Counter, ids: np.ndarray) -> Tensor:
-        """Return the pictures with a box of 2 % to 33 % of the area made grey, with probability `erasing`.
+        """Return the pictures with a box made grey where one was drawn."""
+        return ops.erase(images, torch.from_numpy(self.holes(epoch, ids, images.shape[-2:])))
+
+    def holes(self, epoch: Counter, ids: np.ndarray, size: Sequence[int]) -> np.ndarray:
+        """Return boxes (B, 4) of 2 % to 33 % of the area, with probability `erasing`; else of height 0.
 
         Paper: 1708.04896, with the ranges of torchvision and timm (area 0.02..0.33, ratio 0.3..3.3).
         """
@@ -158,9 +166,9 @@ class Augment:
         if len(chosen):  # the other numbers are drawn for these alone
             when = epoch[chosen] if isinstance(epoch, np.ndarray) and epoch.ndim else epoch
             draws = self._draw("erasing", when, ids[chosen], 1 + _CROP_DRAWS)
-            sizes = (np.full(len(chosen), side) for side in images.shape[-2:])
+            sizes = (np.full(len(chosen), side) for side in size)
             boxes[chosen] = random_boxes(*sizes, (0.02, 0.33), (0.3, 1 / 0.3), draws[:, 1:])
-        return ops.erase(images, torch.from_numpy(boxes))
+        return boxes
 
 
 def whole(draws: np.ndarray, low: int, high: int) -> Tensor:

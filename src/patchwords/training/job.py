@@ -102,7 +102,7 @@ class Job:
                 side, augment = self.run.augment.early_crop, self.loader.augment
                 images = augment.window(images, side, batch.epoch[cut].numpy(), batch.ids[cut].numpy())
             images, targets = self.mixer(images, labels, step=self.state.step, shard=index, weights=weights)
-            images = self.preprocess.normalize(images).to(self.decision.dtype)
+            images = self.preprocess.normalize(images, self.decision.dtype)
             parts.append(Shard(images, targets, weights))
         return parts
 
