@@ -1,40 +1,136 @@
-"""Inference: torch in float32 and bfloat16, logits checked against float32, then timed in turn."""
+"""Inference: the same pictures through every engine and through peers, checked against float32, then timed in turn."""
 
 from __future__ import annotations
 
-import copy
+import dataclasses
+import gc
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
+from ..checkpoint import LoadedModel
 from ..cost import cost_of
-from ..models import create_model
+from ..errors import PatchwordsError
+from ..export.check import made_up
+from ..export.description import describe
+from ..export.engine import Engine, TorchEngine, installed
+from ..export.graph import graph_of
+from ..export.read import read
+from ..export.write import SUFFIXES, require_possible, write
+from ..models import build, create_model
+from ..preprocess import Preprocess
+from .infer_peers import peers_of
 from .peak import measure_peak
 from .timing import Check, Row, alternate
 
-BOUNDS = {torch.float32: 1e-4, torch.bfloat16: 0.05}
-"""of the difference of the logits, as a share of their norm"""
+BOUNDS = {"fp32": 1e-4, "bf16": 0.05, "int8": 0.1}
+"""precision -> of the difference of the logits, as a share of their norm"""
+FLIPPED = {"fp32": 0.02, "bf16": 0.1, "int8": 0.15}
+"""precision -> share of other first labels; the logits of a model that learnt nothing are close to each other"""
+ENGINES = ("torch", "onnx", "openvino")
+CLASSES, CALIBRATED = 10, 32
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+Answer = Callable[[Tensor], Tensor]
 
 
 @torch.inference_mode()
-def measure_inference(name: str, batch_size: int, rounds: int, peers: bool = False, **options: int) -> list[Row]:
-    """Return a row for each precision; the reference answers picture by picture, so that batching is checked too."""
+def measure_inference(
+    name: str,
+    batch_size: int,
+    rounds: int,
+    peers: bool = False,
+    engines: tuple[str, ...] = ENGINES,
+    merge: int = 0,
+    **options: Any,
+) -> list[Row]:
+    """Return a row for each engine and precision; the reference answers picture by picture: batching is checked too.
+
+    What is compared does the same work: int8 has a case of its own, and so has merging; peers stand in each.
+
+    Args:
+        peers: the sides of others too, those that are installed.
+        engines: of ours; one that is not installed is left out.
+        merge: also merge so many tokens a block, see docs/merging.md.
+        options: of the model.
+    """
     torch.manual_seed(0)
-    model = create_model(name, num_classes=10, **options).eval()
+    model = create_model(name, num_classes=CLASSES, **options).eval()
     torch.nn.init.normal_(model.head.weight, std=0.02)  # a head of zeros would answer zero for everything
-    images = torch.randn(batch_size, 3, *model.config.image_size)
-    wanted = torch.cat([model(image[None]) for image in images])
-    works, checks = {}, {}
-    for dtype, bound in BOUNDS.items():
-        side = f"patchwords torch {'fp32' if dtype == torch.float32 else 'bf16'}"
-        own, pixels = copy.deepcopy(model).to(dtype), images.to(dtype)
-        error = ((own(pixels).float() - wanted).norm() / wanted.norm()).item()
-        checks[side, dtype] = (Check("logits as in float32, one by one", error, bound),)
-        if error <= bound:
-            works[side] = lambda own=own, pixels=pixels: own(pixels)
-    seconds = alternate(works, rounds)
-    flops, rows = batch_size * cost_of(model.config).flops, []
-    for (side, dtype), found in checks.items():
-        taken = seconds.get(side, ())
-        share = flops / min(taken) / measure_peak(dtype) if taken else None
-        rows.append(Row(f"infer {name}, batch {batch_size}", side, found, taken, share))
+    values = (0.5,) * model.config.in_channels
+    preprocess = Preprocess(image_size=model.config.image_size, channels=len(values), mean=values, std=values)
+    loaded = LoadedModel(model, tuple(map(str, range(CLASSES))), preprocess, {})
+    cases = {"": loaded, f", merging {merge}": _merging(loaded, merge)} if merge else {"": loaded}
+    pixels, rows = made_up(preprocess, batch_size), []
+    others = peers_of(loaded, pixels) if peers else {}
+    sides = {(case, *key): side for case, model in cases.items() for key, side in _ours(model, engines).items()}
+    answers = {key: (lambda side=side: side(pixels)) for key, side in sides.items()}
+    answers |= {("", precision, side): answer for (side, precision), answer in others.items()}
+    wanted = {case: _one_by_one(model, pixels) for case, model in cases.items()}
+    checks = {key: _checks(answer(), wanted[key[0]], key[1]) for key, answer in answers.items()}
+    right = {key: answer for key, answer in answers.items() if all(check.passed for check in checks[key])}
+    gc.collect()
+    seconds = alternate(right, rounds)
+    for case, loaded in cases.items():
+        flops = batch_size * cost_of(loaded.model.config).flops
+        for kind in ("", ", int8"):
+            title = f"infer {name}{case}{kind}, batch {batch_size}"
+            for key, found in checks.items():
+                own = key[0] == case and (key[1] == "int8") == bool(kind) and key[2].startswith("patchwords")
+                if own or (key[2], key[1]) in others:
+                    taken = seconds.get(key, ())
+                    share = _share(flops, taken, key[1]) if own or not case else None
+                    rows.append(Row(title, f"{key[2]} {key[1]}", found, taken, share))
     return rows
+
+
+def _merging(loaded: LoadedModel, merge: int) -> LoadedModel:
+    model = build(dataclasses.replace(loaded.model.config, merge=merge)).eval()
+    model.load_state_dict(loaded.model.state_dict())
+    return dataclasses.replace(loaded, model=model)
+
+
+def _ours(loaded: LoadedModel, engines: tuple[str, ...]) -> dict[tuple[str, str], Engine]:
+    """Return (precision, side) -> engine, exported where it is not torch."""
+    made: dict[tuple[str, str], Engine] = {}
+    pictures = list(made_up(loaded.preprocess, 2 * CALIBRATED)[CALIBRATED:].split(8))
+    with tempfile.TemporaryDirectory() as folder:
+        for engine in filter(installed, engines):
+            for precision in BOUNDS:
+                if engine == "torch":
+                    if precision in _DTYPES:
+                        made[precision, "patchwords torch"] = TorchEngine(loaded, describe(loaded, precision))
+                    continue
+                try:
+                    require_possible(engine, precision)
+                except PatchwordsError:
+                    continue
+                path = Path(folder) / f"{engine}-{precision}{SUFFIXES[engine]}"
+                write(loaded, describe(loaded, precision), engine, path, pictures)
+                made[precision, f"patchwords {engine}"] = read(path)
+    return made
+
+
+def _one_by_one(loaded: LoadedModel, pixels: Tensor) -> Tensor:
+    graph = graph_of(loaded)
+    return torch.cat([graph(picture[None]) for picture in pixels])
+
+
+def _checks(found: Tensor, wanted: Tensor, precision: str) -> tuple[Check, Check]:
+    error = ((found.float() - wanted).norm() / wanted.norm()).item()
+    flipped = (found.argmax(-1) != wanted.argmax(-1)).double().mean().item()
+    return (
+        Check("logits as in float32, one by one", error, BOUNDS[precision]),
+        Check("other first labels", flipped, FLIPPED[precision]),
+    )
+
+
+def _share(flops: float, taken: tuple[float, ...], precision: str) -> float | None:
+    """Return the rate as a share of the peak of the type, which int8 has none of here."""
+    if not taken or precision not in _DTYPES:
+        return None
+    return flops / min(taken) / measure_peak(_DTYPES[precision])

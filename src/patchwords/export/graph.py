@@ -24,21 +24,19 @@ class Graph(nn.Module):
         model: from images (B, C, H, W) to logits (B, K), in evaluation mode.
         preprocess: whose mean and std it was trained with.
 
-    The model computes in `dtype`, and logits are float32 whatever it is; without `normalises` it takes plain pixels.
+    The model computes in `dtype`; logits are float32 whatever it is.
     """
 
     def __init__(self, model: nn.Module, preprocess: Preprocess) -> None:
         super().__init__()
-        self.model, self.dtype, self.normalises = model, torch.float32, True
+        self.model, self.dtype = model, torch.float32
         mean, std = (torch.tensor(v, dtype=torch.float32).view(1, -1, 1, 1) for v in (preprocess.mean, preprocess.std))
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return logits (B, K), float32, of uint8 pixels (B, C, H, W)."""
-        images = pixels.to(torch.float32)
-        if self.normalises:
-            images = (images / 255 - self.mean) / self.std
+        images = (pixels.to(torch.float32) / 255 - self.mean) / self.std
         return self.model(images.to(self.dtype)).to(torch.float32)
 
     def computing_in(self, dtype: torch.dtype) -> Graph:
