@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..checkpoint import LoadedModel
 from ..errors import PatchwordsError
 from ..export.engine import package
-from ..formats.timm_config import model_arguments
+from .peers import timm_twin
 
 Sides = dict[tuple[str, str], Callable[[], Tensor]]
 
@@ -43,18 +43,8 @@ def peers_of(loaded: LoadedModel, pixels: Tensor) -> Sides:
     return sides
 
 
-def twin(model: nn.Module) -> nn.Module:
-    """Return timm's model of the same architecture with the same weights."""
-    import timm
-
-    name, arguments = model_arguments(model.config)
-    made = timm.create_model(name, **arguments)
-    made.load_state_dict(model.state_dict(), strict=True)
-    return made.eval()
-
-
 def _timm(loaded: LoadedModel, images: Tensor) -> Sides:
-    plain, half = twin(loaded.model), twin(loaded.model).bfloat16()
+    plain, half = timm_twin(loaded.model), timm_twin(loaded.model).bfloat16()
     small, compiled = images.bfloat16(), torch.compile(copy.deepcopy(half))
     compiled(small)
     return {
@@ -86,7 +76,7 @@ def _onnxruntime(loaded: LoadedModel, images: Tensor) -> Sides:
         path, batch = Path(folder) / "model.onnx", torch.export.Dim("batch", min=1, max=4096)
         example = torch.zeros(2, *images.shape[1:])
         torch.onnx.export(
-            twin(loaded.model), (example,), path, dynamo=True, dynamic_shapes=({0: batch},), verbose=False
+            timm_twin(loaded.model), (example,), path, dynamo=True, dynamic_shapes=({0: batch},), verbose=False
         )
         session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     (entry,) = session.get_inputs()
@@ -99,7 +89,7 @@ def _onnxruntime(loaded: LoadedModel, images: Tensor) -> Sides:
 
 def _openvino(loaded: LoadedModel, images: Tensor) -> Sides:
     openvino = package("openvino")
-    model = openvino.convert_model(twin(loaded.model), example_input=images[:1])
+    model = openvino.convert_model(timm_twin(loaded.model), example_input=images[:1])
     model.reshape([-1, *images.shape[1:]])
 
     def side(precision: str) -> Callable[[], Tensor]:
