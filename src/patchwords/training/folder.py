@@ -41,6 +41,9 @@ WITHOUT_EFFECT = {
 }
 """settings that may differ when a run goes on, because its result does not depend on them"""
 
+CAME_LATER = {"data.scaled_decode": False}
+"""settings that runs begun before them lack in config.yaml and in their hash -> what such runs go on doing"""
+
 
 @contextlib.contextmanager
 def locked(out: Path) -> Iterator[Path]:
@@ -79,6 +82,9 @@ def read_config(out: Path) -> RunConfig | None:
         return None
     values = files.read_yaml(path)
     try:
+        for name, before in CAME_LATER.items():
+            section, field = name.split(".")
+            values.get(section, {}).setdefault(field, before)
         return from_dict(values)
     except (ConfigError, AttributeError, TypeError, ValueError) as error:
         detail = error.line() if isinstance(error, ConfigError) else "is not valid YAML"
@@ -107,7 +113,9 @@ def _flat(run: RunConfig) -> dict[str, Any]:
 
 def settings_hash(run: RunConfig) -> str:
     """Return the sha256 of the settings that decide the result."""
-    deciding = {name: value for name, value in _flat(run).items() if name not in WITHOUT_EFFECT}
+    flat = _flat(run)
+    absent = {name for name, before in CAME_LATER.items() if flat[name] == before}
+    deciding = {name: value for name, value in flat.items() if name not in WITHOUT_EFFECT | absent}
     return _sha256(files.json_line(deciding).encode())
 
 
