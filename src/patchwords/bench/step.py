@@ -19,8 +19,9 @@ from .peak import measure_peak
 from .peers import timm_twin
 from .timing import OURS, Check, Row, alternate
 
-LOSS_BOUND, GRADIENT_BOUND, FIRST_BOUND = 0.01, 0.05, 0.05
-"""of the loss, of the whole gradient as a share of its norm, of the losses of the first steps"""
+LOSS_BOUND, GRADIENT_BOUND, FIRST_BOUND = 0.01, 0.05, 0.1
+"""of the loss, of the whole gradient as a share of its norm, of the losses of the first steps, which fall by 1.4 in
+vit_small_patch16_224: ours is off by 0.0002 there, timm's compiled model with bfloat16 weights by 0.065"""
 FIRST_STEPS, HEAT_ROUNDS = 3, 2
 
 
