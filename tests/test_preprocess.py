@@ -497,17 +497,3 @@ def test_a_file_that_cannot_be_followed_is_refused(change):
     with pytest.raises(CheckpointError, match="^some.json: ") as caught:
         Preprocess.from_json(Preprocess().to_json() | change, "some.json")
     assert "\n" not in caught.value.line()
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-def test_the_resize_does_not_depend_on_how_pixels_lie(channels, interpolation):
-    """Pixel after pixel, as decoders give them, or plane after plane: the bits of runs and of shards are the same."""
-    rng = np.random.default_rng(0)
-    for _ in range(60):
-        rows, columns, tall, wide = rng.integers(1, 300, 4).tolist()
-        preprocess = Preprocess(image_size=(tall, wide), channels=channels, interpolation=interpolation)
-        planes = torch.from_numpy(rng.integers(0, 256, (channels, rows, columns), dtype=np.uint8))
-        wanted = torch.nn.functional.interpolate(planes[None], (tall, wide), mode=interpolation, antialias=True)[0]
-        for picture in (planes, planes.permute(1, 2, 0).contiguous().permute(2, 0, 1)):
-            assert torch.equal(preprocess._resized(picture, (tall, wide)), wanted)

@@ -1,4 +1,4 @@
-"""Scaled decoding of random crops: close to the full decode, the same with and without simplejpeg, never too small."""
+"""Crops: the resize does not ask how pixels lie; scaled decoding is close to the full one, and never too small."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from patchwords import decode as decoder
@@ -73,3 +74,17 @@ def test_a_part_is_never_enlarged_by_scaling(monkeypatch):
     for side in (49, 99, 100, 199, 200, 300):
         preprocess.crop_pixels(file.getvalue(), lambda *size, s=side: (0, 0, s, s), scaled=True)
     assert used == [1, 1, 2, 2, 4, 4]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_the_resize_does_not_depend_on_how_pixels_lie(channels, interpolation):
+    """Pixel after pixel, as decoders give them, or plane after plane: the bits of runs and of shards are the same."""
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        rows, columns, tall, wide = rng.integers(1, 300, 4).tolist()
+        preprocess = Preprocess(image_size=(tall, wide), channels=channels, interpolation=interpolation)
+        planes = torch.from_numpy(rng.integers(0, 256, (channels, rows, columns), dtype=np.uint8))
+        wanted = torch.nn.functional.interpolate(planes[None], (tall, wide), mode=interpolation, antialias=True)[0]
+        for picture in (planes, planes.permute(1, 2, 0).contiguous().permute(2, 0, 1)):
+            assert torch.equal(preprocess._resized(picture, (tall, wide)), wanted)

@@ -1,4 +1,4 @@
-"""Loading: pictures a second from JPEG files, from packed shards and from memory, and the time to the first batch.
+"""Loading: pictures a second from files, shards and memory, and the time to the first batch.
 
 Every round takes all pictures once, from nothing prepared to the last batch; each side makes the same crops, and is
 compared with Pillow, or with one picture after another, before it is timed. Crops are those of the random resized crop
@@ -177,11 +177,8 @@ def _small(count: int, peers: bool, opened: ExitStack) -> Case:
     """Return the case of pictures of 32x32 in memory: shifted, mirrored, erased, normalised to bfloat16."""
     pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (count, 3, 32, 32), dtype=np.uint8))
     augment, plan = Augment(SMALL, 0), Plan(0, count, SMALL_BATCH)
-    loader = opened.enter_context(
-        MemoryLoader(pixels, torch.zeros(count, dtype=torch.int64), plan, augment, workers=WORKERS)
-    )
-    planned = [plan.batch(step).positions for step in range(count // SMALL_BATCH)]
-    ids = np.concatenate(planned)
+    labels = torch.zeros(count, dtype=torch.int64)
+    ids = np.concatenate([plan.batch(step).positions for step in range(count // SMALL_BATCH)])
     down, right = augment.shifts(0, ids, (32, 32))
     moves = list(zip(down.tolist(), right.tolist(), augment.flips(0, ids).tolist(), strict=True))
     holes = [tuple(hole) for hole in augment.holes(0, ids, (32, 32)).tolist()]
@@ -190,11 +187,12 @@ def _small(count: int, peers: bool, opened: ExitStack) -> Case:
     reference = torch.stack([single[place] for place in range(len(ids))]).bfloat16()
     case = Case(f"load 32x32 from memory to bfloat16, batch {SMALL_BATCH}", len(ids), reference, 0.0)
 
-    def ours() -> Iterator[Tensor]:
-        for images in _images(loader, len(ids)):
-            yield CIFAR.normalize(images, torch.bfloat16)
-
-    _add(case, f"patchwords, {WORKERS} threads", ours)
+    for workers in range(WORKERS + 1):
+        loader = opened.enter_context(MemoryLoader(pixels, labels, plan, augment, workers=workers))
+        _add(
+            case, f"patchwords, {workers} threads",
+            lambda loader=loader: (CIFAR.normalize(x, torch.bfloat16) for x in _images(loader, len(ids))),
+        )  # fmt: skip
     for workers in (0, WORKERS) if peers else ():
         theirs = loaders.batches(single, SMALL_BATCH, workers)
         _add(

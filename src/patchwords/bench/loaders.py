@@ -1,4 +1,4 @@
-"""Loaders of others, for the bench: torch's DataLoader over Pillow or simplejpeg, and webdataset; given our crops.
+"""Loaders of others: torch's DataLoader over Pillow or simplejpeg, and webdataset.
 
 They are told what to cut out, to mirror and to erase, so that every side makes the same pictures and can be checked
 against the others; what drawing these numbers would cost them is not counted.
