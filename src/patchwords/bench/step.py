@@ -46,7 +46,8 @@ def measure_step(name: str, batch_size: int, rounds: int, peers: bool = False, *
                 contestant.close()
                 rows.append(Row(case, contestant.side, checks, (), None))
         finalists = choose(list(runners))
-        say(f"timing {', '.join(contestant.side for contestant in finalists)}")
+        for contestant in finalists:
+            say(f"timing {contestant.side}")
         seconds = alternate({contestant: contestant.step for contestant in finalists}, rounds)
     finally:
         for contestant in runners:
