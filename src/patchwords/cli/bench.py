@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", metavar="N", type=int, default=10, help="timed rounds (default 10)")
     parser.add_argument("--memory", action="store_true", help="step: the most memory that it takes, in place of time")
     parser.add_argument("--curve", metavar="STEPS", type=int, help="step: also losses over STEPS steps, beside float32")
+    parser.add_argument("--merge", metavar="R", type=int, default=0, help="infer: also merging so many tokens a block")
     parser.add_argument("--data", metavar="DATA", default="cifar10", help="time-to: pictures (default cifar10)")
     parser.add_argument(
         "--target", metavar="PERCENT", type=float, default=90.0, help="time-to: test top-1 (default 90)"
@@ -75,6 +76,7 @@ def _stored_as(what: str, arguments: argparse.Namespace) -> str:
     """Return the name of a result in the folder of a page: a later one of the same kind takes its place."""
     memory, model = "-memory" * arguments.memory, f"-{arguments.model}" * (what in WHAT[:2])
     memory += "-levers" * (arguments.ablate and what == "step")
+    model += f"-{arguments.batch_size}" * bool(what == "infer" and arguments.batch_size)
     model += f"-{Path(arguments.out).name}" * (what == "time-to")
     return f"{what}{memory}{model}.json"
 
@@ -122,7 +124,7 @@ def _rows(what: str, arguments: argparse.Namespace) -> list[Row]:
     if what == "infer":
         from ..bench.infer import measure_inference
 
-        return measure_inference(name, batch_size, rounds, peers=peers)
+        return measure_inference(name, batch_size, rounds, peers=peers, merge=arguments.merge)
     if what == "load":
         from ..bench.load import measure_load
 
