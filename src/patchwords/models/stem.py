@@ -22,11 +22,12 @@ def build_stem(config: ViTConfig) -> PatchEmbed:
     if config.stem == "resnet":
         backbone = ResNet(channels, config.resnet_depths, int(64 * config.resnet_width), config.resnet_rule)
         channels = backbone.num_features
-    elif config.stem in ("conv", "conv_pool"):
+    elif config.stem != "patch":
         halvings = config.stem_halvings
-        pooled = config.stem == "conv_pool"
-        backbone = PoolStem(channels, config.dim, halvings, config.stem_units) if pooled \
-            else ConvStem(channels, config.dim, halvings)  # fmt: skip
+        if config.stem == "conv":
+            backbone = ConvStem(channels, config.dim, halvings)
+        else:
+            backbone = PoolStem(channels, config.dim, halvings, config.stem_units)
         channels, patch_size = config.dim, tuple(side >> halvings for side in patch_size)
     return PatchEmbed(channels, patch_size, config.dim, config.patch_bias, backbone)
 
