@@ -78,7 +78,7 @@ def _tiny_pictures(looked: Survey, name: str) -> Choice:
 
 
 def _small_pictures(looked: Survey, name: str) -> Choice:
-    """Pictures of about 32 pixels: the recipe that reached 90 % on CIFAR-10 first, see docs/performance.md."""
+    """Pictures of about 32 pixels: the recipe that reached most on CIFAR-10 so far, see docs/lab-notes.md."""
     size = tuple(-(-side // 4) * 4 for side in looked.size)
     chosen = name or "vit_micro_convpool_patch4_32"
     epochs = _epochs(looked, 960_000, 10, 200)
