@@ -125,7 +125,11 @@ def ours(
 
 def timm_as_it_runs(task: Task, compiled: bool) -> Contestant:
     """Return the step of timm's train.py with --amp --amp-dtype bfloat16 --opt adamw --fused, and --torchcompile."""
-    model = timm_twin(task.model)
+    return under_autocast(f"{TIMM}, {'compiled' if compiled else 'eager'}", timm_twin(task.model), task, compiled)
+
+
+def under_autocast(side: str, model: nn.Module, task: Task, compiled: bool = False) -> Contestant:
+    """Return the step of a model with float32 weights, cast to bfloat16 anew in each operation."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=0.0, fused=True)
     forward = torch.compile(model, dynamic=False) if compiled else model
     batch, device = [task.images, task.labels], task.images.device.type
@@ -138,7 +142,6 @@ def timm_as_it_runs(task: Task, compiled: bool) -> Contestant:
         optimizer.step()
         return loss.item()
 
-    side = f"{TIMM}, {'compiled' if compiled else 'eager'}"
     return Contestant(side, step, lambda: _gradients(model.parameters()), _feeder(batch))
 
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from ..cost import cost_of
 from ..models import attention, kernels
-from .contestants import LR, Contestant, Task, ours, plain
+from .contestants import Contestant, Task, ours, plain, under_autocast
 from .peak import measure_peak
 from .step import Reference, first_steps
 from .timing import OURS, Row, alternate
@@ -64,24 +64,8 @@ def ways(task: Task) -> Iterator[tuple[Contestant, Without]]:
             yield _named(ours(task, count), f"{count} shards"), nullcontext
     yield _named(ours(task, shards, recompute=True), "activations computed again"), nullcontext
     yield _named(ours(task, shards, compiled=True), "compiled"), nullcontext
-    yield _named(autocast(task), "float32 weights under autocast"), nullcontext
-
-
-def autocast(task: Task) -> Contestant:
-    """Return the step of our model with float32 weights, cast to bfloat16 anew in each operation."""
-    model = copy.deepcopy(task.model)
-    step = plain(task, model)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=0.0, fused=True)
-
-    def take() -> float:
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = F.cross_entropy(model(task.images), task.labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
-    return replace(step, step=take)
+    cast = "with float32 weights under autocast"
+    yield under_autocast(cast, copy.deepcopy(task.model), task), nullcontext
 
 
 def _named(contestant: Contestant, what: str) -> Contestant:
