@@ -82,7 +82,7 @@ class Augment:
 
     def flips(self, epoch: Counter, ids: np.ndarray) -> np.ndarray:
         """Return (B,) bool: which pictures are mirrored."""
-        return self._draw("move", epoch, ids, 3)[:, 2] < 0.5 if self.config.flip else np.zeros(len(ids), bool)
+        return self._flips(self._draw("move", epoch, ids, 3))
 
     def crop_box(self, height: int, width: int, epoch: int, sample: int) -> Box:
         """Return the random crop of one picture of this size: (top, left, height, width) in pixels.
@@ -114,17 +114,22 @@ class Augment:
 
     def _move(self, images: Tensor, epoch: Counter, ids: np.ndarray) -> Tensor:
         """Return the pictures shifted (what comes in is mirrored at the border) and flipped."""
-        down, right = self.shifts(epoch, ids, images.shape[-2:])
-        return ops.move(images, down, right, torch.from_numpy(self.flips(epoch, ids)))
+        draws = self._draw("move", epoch, ids, 3)
+        return ops.move(images, *self._shifts(draws, images.shape[-2:]), torch.from_numpy(self._flips(draws)))
 
     def shifts(self, epoch: Counter, ids: np.ndarray, size: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return by how many pixels pictures of (height, width) move up and to the left, (B,) int64 each."""
+        return self._shifts(self._draw("move", epoch, ids, 3), size)
+
+    def _shifts(self, draws: np.ndarray, size: Sequence[int]) -> tuple[Tensor, Tensor]:
         if self.config.crop != "shift":
-            return torch.zeros(len(ids), dtype=torch.int64), torch.zeros(len(ids), dtype=torch.int64)
-        draws = self._draw("move", epoch, ids, 2)
+            return torch.zeros(len(draws), dtype=torch.int64), torch.zeros(len(draws), dtype=torch.int64)
         most = [min(self.config.shift, side - 1) for side in size]
         down, right = (whole(draws[:, axis], -reach, reach) for axis, reach in enumerate(most))
         return down, right
+
+    def _flips(self, draws: np.ndarray) -> np.ndarray:
+        return draws[:, 2] < 0.5 if self.config.flip else np.zeros(len(draws), bool)
 
     def _three_augment(self, images: Tensor, epoch: Counter, ids: np.ndarray) -> Tensor:
         """Return the pictures each turned grey, solarized or blurred, with equal chances (2204.07118, sec. 3.1).
