@@ -9,7 +9,7 @@ import torch
 
 from patchwords.bench import contestants
 from patchwords.bench.contestants import Task, ours, plain
-from patchwords.bench.curve import BOUND, compare, digits, losses_of, measure_curve
+from patchwords.bench.curve import compare, digits, losses_of, measure_curve, rounded
 from patchwords.cli import main
 
 STEPS = 80
@@ -29,14 +29,27 @@ def losses(way) -> list[float]:
     return losses_of(way(Task(noise.model, *batch_of(0))), batch_of, STEPS)
 
 
-def test_the_fast_step_learns_as_the_plain_one(wanted: list[float]) -> None:
-    same, learned = compare(wanted, losses(lambda task: ours(task, 1)))
+@pytest.fixture(scope="module")
+def control(wanted: list[float]) -> list[float]:
+    return losses(lambda task: plain(task, rounded(task.model)))
+
+
+def test_the_fast_step_learns_as_the_plain_one(wanted: list[float], control: list[float]) -> None:
+    same, learned = compare(wanted, losses(lambda task: ours(task, 1)), control)
     assert same.passed and learned.error < 0.9
 
 
-def test_half_of_the_learning_rate_is_noticed(wanted: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_of_the_learning_rate_is_noticed(
+    wanted: list[float], control: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(contestants, "LR", contestants.LR / 2)
-    assert compare(wanted, losses(plain))[0].error > BOUND
+    assert not compare(wanted, losses(plain), control)[0].passed
+
+
+def test_the_bound_is_how_far_a_control_drifts() -> None:
+    wanted, found = [1.0] * 40, [1.0] * 20 + [0.7] * 20
+    assert not compare(wanted, found, control=[1.0] * 40)[0].passed
+    assert compare(wanted, found, control=[0.8] * 40)[0].passed
 
 
 @pytest.mark.slow

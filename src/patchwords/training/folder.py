@@ -41,7 +41,12 @@ WITHOUT_EFFECT = {
 }
 """settings that may differ when a run goes on, because its result does not depend on them"""
 
-CAME_LATER = {"data.scaled_decode": False}
+CAME_LATER = {
+    "data.scaled_decode": False,
+    "model.merge": 0,
+    "model.merge_schedule": "constant",
+    "model.stem_units": 1,
+}
 """settings that runs begun before them lack in config.yaml and in their hash -> what such runs go on doing"""
 
 
@@ -84,7 +89,8 @@ def read_config(out: Path) -> RunConfig | None:
     try:
         for name, before in CAME_LATER.items():
             section, field = name.split(".")
-            values.get(section, {}).setdefault(field, before)
+            if section != "model":  # a model's own defaults are what it was before, and each kind has its own settings
+                values.get(section, {}).setdefault(field, before)
         return from_dict(values)
     except (ConfigError, AttributeError, TypeError, ValueError) as error:
         detail = error.line() if isinstance(error, ConfigError) else "is not valid YAML"
@@ -114,7 +120,7 @@ def _flat(run: RunConfig) -> dict[str, Any]:
 def settings_hash(run: RunConfig) -> str:
     """Return the sha256 of the settings that decide the result."""
     flat = _flat(run)
-    absent = {name for name, before in CAME_LATER.items() if flat[name] == before}
+    absent = {name for name, before in CAME_LATER.items() if flat.get(name) == before}
     deciding = {name: value for name, value in flat.items() if name not in WITHOUT_EFFECT | absent}
     return _sha256(files.json_line(deciding).encode())
 
