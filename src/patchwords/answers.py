@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from .export.read import read as read_exported
 from .formats import load
 from .metrics import Evaluation
 from .training.evaluate import evaluate as measure_model
+from .views import AveragedViews
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ def predict(
     engine: str = "torch",
     precision: str = "",
     trusted: bool = False,
+    views: int = 1,
     **options: Any,
 ) -> Iterator[Prediction]:
     """Yield a Prediction for every picture of `paths` (files, folders, archives), in order.
@@ -57,6 +60,7 @@ def predict(
         engine: torch, onnx, openvino, or auto: the fastest that is installed and answers alike (docs/export.md).
         precision: fp32 (default) or bf16; of an exported file: its own.
         trusted: read a .pt2 file, which can run code that is in it.
+        views: of each picture, whose probabilities are averaged: 1, 2 (mirrored too) or 6 (both also moved by a pixel).
         options: as for `load`.
 
     Raises:
@@ -71,6 +75,7 @@ def predict(
     if not isinstance(model.model, Engine):
         count = len(found) if isinstance(found, list) else 0
         model = _engaged(model, wish, count, batch_size)
+    model = dataclasses.replace(model, model=AveragedViews(model.model, views))
     for part in batched(found, batch_size):
         yield from _predict_batch(model, part, top)
 
@@ -137,6 +142,7 @@ def evaluate(
     engine: str = "torch",
     precision: str = "",
     trusted: bool = False,
+    views: int = 1,
     **options: Any,
 ) -> Evaluation:
     """Measure a run (or any checkpoint) on labelled pictures; classes are matched by name.
@@ -147,7 +153,7 @@ def evaluate(
         data: a data set as for `train`; "": the run's own, as it was split then.
         split: train, val, test or all; "": test where there is one, else val, else train.
         report: HTML file to write, with confusion, calibration and the worst mistakes.
-        engine, precision, trusted: as for `predict`.
+        engine, precision, trusted, views: as for `predict`.
         options: as for `load`.
 
     Raises:
@@ -171,8 +177,9 @@ def evaluate(
     batches = chosen.batches(batch_size)
     model = loaded if exported else _engaged(loaded, wish, len(chosen.labels), batch_size)
     dtype = torch.uint8 if isinstance(model.model, Engine) else torch.float32
+    averaged = AveragedViews(model.model, views)
     measured = measure_model(
-        model.model, model.preprocess, batches, chosen.labels, model.classes, chosen.paths, dtype=dtype
+        averaged, model.preprocess, batches, chosen.labels, model.classes, chosen.paths, dtype=dtype
     )
     if report:
         write_evaluation(Path(report), measured, loaded, str(run), chosen)

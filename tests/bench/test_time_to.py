@@ -31,6 +31,17 @@ def test_every_seed_is_trained_counted_and_kept(tmp_path: Path, capsys: pytest.C
     assert code == 3 and not again["passed"] and again["top1"] == seeds
 
 
+def test_several_views_are_measured_and_their_time_added(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["bench", "time-to", "--data", "digits", "--target", "1", "--out", str(tmp_path), "--json", "-", *SHORT]
+    assert main([*asked, "--views", "2"]) == 0
+    averaged, single = json.loads(capsys.readouterr().out)["rows"]
+    assert averaged["side"] == "patchwords, 2 views" and single["side"] == "patchwords"
+    assert all(more > less + 0.5 for more, less in zip(averaged["seconds"], single["seconds"], strict=True))
+    run = str(tmp_path / "seed-0")
+    assert main(["eval", run, "--split", "test", "--views", "2", "--precision", "bf16", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["top1"] == averaged["top1"][0]
+
+
 def test_a_training_that_fails_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "time-to", "--data", str(tmp_path / "none"), "--out", str(tmp_path), "--seeds", "1"]) != 0
     (line,) = capsys.readouterr().err.splitlines()

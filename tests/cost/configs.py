@@ -41,6 +41,7 @@ VITS: dict[str, ViTConfig] = {
     "pool-stem": vit(stem="conv_pool"),
     "pool-stem-12": vit(stem="conv_pool", stem_units=2, image_size=(24, 24), patch_size=(12, 12), pool="mean"),
     "pool-stem-plain": vit(stem="conv_pool", stem_units=0, in_channels=1),
+    "pool-stem-wide": vit(stem="conv_pool", stem_widths=(10, 14), stem_first_units=2, patch_size=(4, 4)),
     "resnet-stem": vit(stem="resnet", patch_size=(1, 2), image_size=(64, 128), resnet_depths=(1, 2, 1), pool="mean"),
     "resnet-stem-narrow": vit(
         stem="resnet",

@@ -71,8 +71,12 @@ class ViTConfig:
     stem: str = "patch"
     """patch: one matrix (eq. 1); conv: a few 3x3 convolutions; conv_pool: the same with pooling in the place of strides
     and residual units; resnet: the paper's hybrid"""
+    stem_widths: tuple[int, ...] = ()
+    """channels after each convolution of a conv stem; (): each twice as many as before, the last `dim`"""
     stem_units: int = 1
     """residual 3x3 convolutions after each pooling of stem=conv_pool"""
+    stem_first_units: int = 0
+    """the same before the first pooling, at the picture's own size"""
     resnet_depths: tuple[int, ...] = (3, 4, 9)
     """units per stage of the resnet stem"""
     resnet_width: float = 1.0
@@ -122,7 +126,9 @@ class ViTConfig:
 
     def __post_init__(self) -> None:
         at_least(self, 1, "image_size", "patch_size", "in_channels", "dim", "num_heads", "mlp_dim", "attention_window")
-        at_least(self, 0, "depth", "num_classes", "num_registers", "pre_logits", "merge", "stem_units")
+        at_least(
+            self, 0, "depth", "num_classes", "num_registers", "pre_logits", "merge", "stem_units", "stem_first_units"
+        )
         one_of("model.pool", self.pool, POOLS)
         one_of("model.position", self.position, POSITIONS)
         one_of("model.attention", self.attention, ATTENTIONS)
@@ -164,6 +170,9 @@ class ViTConfig:
     def _check_stem(self) -> None:
         if self.stem in ("conv", "conv_pool") and not self.stem_halvings:
             raise ConfigError("the conv stem halves the picture: patches must be even", where="model.patch_size")
+        if self.stem_widths and (len(self.stem_widths) != self.stem_halvings or min(self.stem_widths) < 1):
+            what = f"patches of {self.patch_size[0]}x{self.patch_size[1]} are halved {self.stem_halvings} times"
+            raise ConfigError(what, where="model.stem_widths", fix="Give as many widths, each 1 or more, or none")
         if self.stem == "resnet" and (not self.resnet_depths or min(self.resnet_depths) < 1):
             what = f"{self.resnet_depths} are not units per stage"
             raise ConfigError(what, where="model.resnet_depths", fix="Give 1 or more for each")
@@ -186,6 +195,13 @@ class ViTConfig:
     def stem_halvings(self) -> int:
         """How often both sides of the patch can be halved: convolutions of a conv stem."""
         return min((side & -side).bit_length() - 1 for side in self.patch_size)
+
+    @property
+    def stem_channels(self) -> tuple[int, ...]:
+        """Channels of the picture and after each convolution of a conv stem."""
+        halvings = self.stem_halvings
+        doubled = (max(self.dim >> (halvings - 1 - layer), 1) for layer in range(halvings))
+        return (self.in_channels, *(self.stem_widths or doubled))
 
     @property
     def grid(self) -> Size:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import statistics
 import subprocess
@@ -20,14 +21,15 @@ Settings = Mapping[str, str]
 LEVERS: dict[str, Settings] = {
     "Muon": {"optimizer.name": "adamw"},
     "whitened first filters": {"train.whiten_patches": "false"},
-    "residual convolutions": {"model.stem_units": "0"},
-    "the stem": {"model.stem": "patch"},
+    "residual convolutions": {"model.stem_units": "0", "model.stem_first_units": "0"},
+    "the stem": {"model.stem": "patch", "model.patch_size": "4"},
     "parts of pictures first": {"augment.early_crop": "0"},
     "a neighbour for each head": {"model.relative_slope": "0"},
     "relative positions": {"model.position": "learned"},
     "weak branches at first": {"model.residual_gain": "1"},
     "mean of the patches": {"model.pool": "cls", "model.class_token": "true"},
     "shifts and mirrors": {"augment.crop": "none", "augment.flip": "false"},
+    "erased rectangles": {"augment.erasing": "0"},
     "smoothed labels": {"train.label_smoothing": "0"},
     "bfloat16": {"train.precision": "fp32"},
 }
@@ -42,31 +44,47 @@ def measure_time_to(
     settings: Settings,
     seeds: int = 3,
     ablate: bool = False,
+    views: int = 1,
 ) -> list[Row]:
     """Return a row for the recipe, with the seconds and the test accuracy of each seed, and one without each lever.
 
     Seconds run from the start of the command to its end: imports, reading the pictures, compilation, validation and
-    the last measurement too. What has been measured is kept in `out` and not done again; a training that was stopped
-    is begun anew, for its time would not be that of one.
+    the last measurement too; of several views, by a command that follows, its time as well. What has been measured is
+    kept in `out` and not done again; a training that was stopped is begun anew, for its time would not be that of one.
 
     Args:
         source: pictures, as for `patchwords train`.
         target: test top-1 that the mean over the seeds must reach, 0 to 1.
         settings: of all trainings, beside what the recipe chooses.
         ablate: train once without each of `LEVERS` too, for as many steps.
+        views: of each test picture, as for `patchwords eval --views`; the accuracy of one view is a row of its own.
 
     Raises:
         PatchwordsError: a training failed; says what it said.
     """
     case = f"{100 * target:g} % of the test pictures of {Path(source).stem}"
     runs = [_trained(source, out / f"seed-{seed}", settings | {"train.seed": str(seed)}) for seed in range(seeds)]
-    short = target - statistics.fmean(run["top1"] for run in runs)
-    rows = [_row(case, "patchwords", runs, Check("mean of the seeds below the target", max(short, 0.0), 0.0))]
+    total = runs[0]["total"]
+    if views == 1:
+        rows = [_row(case, "patchwords", runs, _missed(target, runs))]
+    else:
+        seen = [_seen(out / f"seed-{seed}", run, views) for seed, run in enumerate(runs)]
+        rows = [_row(case, f"patchwords, {views} views", seen, _missed(target, seen))]
+        rows.append(_row(f"{case}: one view", "patchwords", runs, _unmeasured(total, runs)))
     for lever, without in LEVERS.items() if ablate else ():
         run = _trained(source, out / f"without-{lever.replace(' ', '-')}", settings | without | {"train.seed": "0"})
-        missing = Check("test pictures not measured", runs[0]["total"] - run["total"], 0.0)
-        rows.append(_row(f"{case}: without one lever", f"patchwords without {lever}", [run], missing))
+        case_without = f"{case}: one view, without one lever"
+        rows.append(_row(case_without, f"patchwords without {lever}", [run], _unmeasured(total, [run])))
     return rows
+
+
+def _missed(target: float, runs: list[dict[str, Any]]) -> Check:
+    short = target - statistics.fmean(run["top1"] for run in runs)
+    return Check("mean of the seeds below the target", max(short, 0.0), 0.0)
+
+
+def _unmeasured(total: int, runs: list[dict[str, Any]]) -> Check:
+    return Check("test pictures not measured", max(total - run["total"] for run in runs), 0.0)
 
 
 def _row(case: str, side: str, runs: list[dict[str, Any]], check: Check) -> Row:
@@ -83,14 +101,33 @@ def _trained(source: str, run: Path, settings: Settings) -> dict[str, Any]:
     shutil.rmtree(run, ignore_errors=True)
     run.parent.mkdir(parents=True, exist_ok=True)
     options = [text for name, value in settings.items() for text in (f"--{name}", value)]
-    command = [sys.executable, "-m", "patchwords", "train", source, "--out", str(run), "--strict", *options]
-    began = time.perf_counter()
-    ended = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    seconds = time.perf_counter() - began
-    if ended.returncode:
-        said = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
-        raise PatchwordsError(f"the training did not end well: {said.removeprefix('error: ')}", where=str(run))
+    seconds, _ = _timed("train", source, "--out", str(run), "--strict", *options, where=run)
     measured = read_json(run / "eval.json")["test"]
     found = {"asked": asked, "seconds": seconds, "top1": measured["top1"], "total": measured["total"]}
     write_json(kept, found)
     return found
+
+
+def _seen(run: Path, trained: dict[str, Any], views: int) -> dict[str, Any]:
+    """Return what was found of a training with the test accuracy of `views` views, and their time added."""
+    kept = run.with_suffix(f".{views}-views.json")
+    if kept.exists() and (known := read_json(kept))["trained"] == trained:
+        return known
+    options = ("--split", "test", "--views", str(views), "--precision", "bf16", "--json")
+    seconds, said = _timed("eval", str(run), *options, where=run)
+    measured = json.loads(said)
+    seconds += trained["seconds"]
+    found = {"trained": trained, "seconds": seconds, "top1": measured["top1"], "total": measured["total"]}
+    write_json(kept, found)
+    return found
+
+
+def _timed(*command: str, where: Path) -> tuple[float, str]:
+    """Return the seconds and the output of a command of patchwords in a process of its own."""
+    began = time.perf_counter()
+    ended = subprocess.run([sys.executable, "-m", "patchwords", *command], capture_output=True, text=True)
+    seconds = time.perf_counter() - began
+    if ended.returncode:
+        said = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
+        raise PatchwordsError(f"the training did not end well: {said.removeprefix('error: ')}", where=str(where))
+    return seconds, ended.stdout

@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--target", metavar="PERCENT", type=float, default=90.0, help="time-to: test top-1 (default 90)"
     )
     parser.add_argument("--seeds", metavar="N", type=int, default=3, help="time-to: trainings (default 3)")
+    parser.add_argument("--views", type=int, choices=(1, 2, 6), default=1, help="time-to: of each test picture")
     parser.add_argument("--ablate", action="store_true", help="step, time-to: also without each lever")
     parser.add_argument("--out", metavar="DIR", default="runs/time-to", help="time-to: where the runs are kept")
     parser.add_argument("--from", metavar="FILE", nargs="+", help="measure nothing, take results of --json")
@@ -131,5 +132,6 @@ def _rows(what: str, arguments: argparse.Namespace) -> list[Row]:
         return measure_load(rounds, peers)
     from ..bench.time_to import measure_time_to
 
-    wished = {"target": arguments.target / 100, "seeds": arguments.seeds, "ablate": arguments.ablate}
+    wished = {"target": arguments.target / 100}
+    wished |= {name: getattr(arguments, name) for name in ("seeds", "ablate", "views")}
     return measure_time_to(arguments.data, Path(arguments.out), settings=arguments.settings, **wished)

@@ -33,7 +33,8 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(measured.as_dict())
         return 0
-    print(f"{measured.correct} of {measured.total} right")
+    averaged = f" (mean of {arguments.views} views)" if arguments.views > 1 else ""
+    print(f"{measured.correct} of {measured.total} right{averaged}")
     print(f"top-1 {100 * measured.top1:.2f} %   top-5 {100 * measured.top5:.2f} %   loss {measured.loss:.4f}")
     print(f"expected calibration error {100 * measured.ece:.2f} %")
     rows = measured.per_class()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from ..architecture import Size, ViTConfig
 from .part import Kept, Part, alive, area, conv, dense
@@ -48,45 +49,55 @@ def _resnet_stem(config: ViTConfig, patches: int) -> Iterator[Part]:
 
 def _conv_stem(config: ViTConfig, patches: int) -> Iterator[Part]:
     """Yield 3x3 convolutions of stride 2, with norm and ReLU, and the matrix that does the rest (2106.14881)."""
-    name, halvings = CONVOLUTIONS, config.stem_halvings
-    size, channels = config.image_size, config.in_channels
-    yield Part(name, kept=Kept(area(size) * channels))  # the picture
-    for layer in range(halvings):
-        size, outputs = (size[0] // 2, size[1] // 2), max(config.dim >> (halvings - 1 - layer), 1)
+    name, size = CONVOLUTIONS, config.image_size
+    yield Part(name, kept=Kept(area(size) * config.in_channels))  # the picture
+    for layer, (channels, outputs) in enumerate(pairwise(config.stem_channels)):
+        size = size[0] // 2, size[1] // 2
         made = conv(name, channels, outputs, 3, area(size))
         yield made if layer else made.of_pixels()
         yield from normed(name, outputs, area(size), 1)
         before = 4 * area(size) * channels if layer else 0
         yield alive(name, before + 2 * outputs * area(size) + 2)
-        channels = outputs
     yield _rest(config, patches)
 
 
 def _pool_stem(config: ViTConfig, patches: int) -> Iterator[Part]:
-    """Yield 3x3 convolutions with norm and ReLU, each followed by max-pooling and residual units.
+    """Yield 3x3 convolutions with norm and GELU, each followed by max-pooling and residual units.
 
     What is alive in pooling is counted as for bfloat16, an eighth too much for float32.
     """
-    name, halvings = CONVOLUTIONS, config.stem_halvings
-    size, channels = config.image_size, config.in_channels
-    for layer in range(halvings):
+    name, size = CONVOLUTIONS, config.image_size
+    for layer, (channels, outputs) in enumerate(pairwise(config.stem_channels)):
         yield Part(name, kept=Kept(area(size) * channels))  # what is convolved
-        outputs = max(config.dim >> (halvings - 1 - layer), 1)
         made = conv(name, channels, outputs, 3, area(size))
         yield made if layer else made.of_pixels()
-        yield from normed(name, outputs, area(size), 1)
+        yield from _gated(outputs, area(size))
+        first_units = 0 if layer else config.stem_first_units
+        for _ in range(first_units):
+            yield from _pool_unit(outputs, area(size))
         before = channels * area(size) if layer or channels > 1 else 0  # a grey picture needs no other order
         places = outputs * area(size)  # 8 bytes for each maximum: 4 numbers of bfloat16
-        yield alive(name, before + max(2 * outputs * area(size) + 2, 5 * outputs * area(size) // 4 + places))
-        size, channels = (size[0] // 2, size[1] // 2), outputs
-        yield Part(name, kept=Kept(flags=8 * area(size) * channels))  # where each maximum was
+        yield alive(name, before + max(3 * places if first_units else 2 * places + 2, 5 * places // 4 + places))
+        size = size[0] // 2, size[1] // 2
+        yield Part(name, kept=Kept(flags=8 * area(size) * outputs))  # where each maximum was
         for _ in range(config.stem_units):
-            yield from normed(name, channels, area(size), 1)
-            yield conv(name, channels, channels, 3, area(size))
+            yield from _pool_unit(outputs, area(size))
     yield _rest(config, patches)
+
+
+def _pool_unit(channels: int, places: int) -> Iterator[Part]:
+    """Yield a residual convolution with its norm and GELU."""
+    yield from _gated(channels, places)
+    yield conv(CONVOLUTIONS, channels, channels, 3, places)
+
+
+def _gated(channels: int, places: int) -> Iterator[Part]:
+    """Yield a norm and the GELU after it, which keeps what it reads."""
+    yield from normed(CONVOLUTIONS, channels, places, 1)
+    yield Part(CONVOLUTIONS, kept=Kept(channels * places))
 
 
 def _rest(config: ViTConfig, patches: int) -> Part:
     """The matrix on what the convolutions have left of a patch."""
     rest = area(side >> config.stem_halvings for side in config.patch_size)
-    return dense(NAME, config.dim * rest, config.dim, patches, config.patch_bias)
+    return dense(NAME, config.stem_channels[-1] * rest, config.dim, patches, config.patch_bias)

@@ -5,6 +5,9 @@ Nothing here looks at other pictures of the batch, so that neither batch size no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,12 +26,11 @@ def build_stem(config: ViTConfig) -> PatchEmbed:
         backbone = ResNet(channels, config.resnet_depths, int(64 * config.resnet_width), config.resnet_rule)
         channels = backbone.num_features
     elif config.stem != "patch":
-        halvings = config.stem_halvings
         if config.stem == "conv":
-            backbone = ConvStem(channels, config.dim, halvings)
+            backbone = ConvStem(config.stem_channels)
         else:
-            backbone = PoolStem(channels, config.dim, halvings, config.stem_units)
-        channels, patch_size = config.dim, tuple(side >> halvings for side in patch_size)
+            backbone = PoolStem(config.stem_channels, config.stem_units, config.stem_first_units)
+        channels, patch_size = config.stem_channels[-1], tuple(side >> config.stem_halvings for side in patch_size)
     return PatchEmbed(channels, patch_size, config.dim, config.patch_bias, backbone)
 
 
@@ -37,10 +39,13 @@ class ConvStem(nn.Sequential):
 
     They take the place of as many halvings of the patch; the patch matrix does the rest (1x1 for patch 16).
     We differ in the norm: over the channels and places of one picture, in the place of batch norm.
+
+    Args:
+        channels: of the picture and after each convolution.
     """
 
-    def __init__(self, in_channels: int, dim: int, halvings: int) -> None:
-        super().__init__(*(nn.Sequential(*_conv(*pair, stride=2)) for pair in _widths(in_channels, dim, halvings)))
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__(*(nn.Sequential(*_conv(*pair, nn.ReLU(), stride=2)) for pair in pairwise(channels)))
 
 
 class PoolStem(nn.Sequential):
@@ -49,23 +54,33 @@ class PoolStem(nn.Sequential):
     The tokenizer of CCT (2104.05704, sec. 3.3), whose convolutions are half as many; ours have the norm of `ConvStem`,
     and the units that follow make a picture's edges into parts before anything attends. Stored by pixel, not by
     channel: a CPU convolves such maps 1.1 to 2 times as fast.
+
+    Args:
+        channels: of the picture and after each convolution.
+        units: residual convolutions after each pooling.
+        first_units: the same before the first pooling.
     """
 
-    def __init__(self, in_channels: int, dim: int, halvings: int, units: int) -> None:
+    def __init__(self, channels: Sequence[int], units: int, first_units: int = 0) -> None:
         super().__init__(
             *(
-                nn.Sequential(*_conv(*pair), nn.MaxPool2d(2), *(ConvUnit(pair[1]) for _ in range(units)))
-                for pair in _widths(in_channels, dim, halvings)
+                nn.Sequential(
+                    *_conv(inputs, width, nn.GELU()),
+                    *(ConvUnit(width) for _ in range(0 if stage else first_units)),
+                    nn.MaxPool2d(2),
+                    *(ConvUnit(width) for _ in range(units)),
+                )
+                for stage, (inputs, width) in enumerate(pairwise(channels))
             )
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return maps (B, D, H / 2^halvings, W / 2^halvings) of images (B, C, H, W)."""
+        """Return maps (B, channels[-1], H / 2^halvings, W / 2^halvings) of images (B, C, H, W)."""
         return super().forward(images.contiguous(memory_format=torch.channels_last))
 
 
 class ConvUnit(nn.Module):
-    """x + Conv(ReLU(Norm(x))), a residual unit with the norm first (1603.05027, fig. 4e)."""
+    """x + Conv(GELU(Norm(x))), a residual unit with the norm first (1603.05027, fig. 4e)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -75,19 +90,13 @@ class ConvUnit(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return (B, width, H, W) of the same."""
-        return maps + self.conv(F.relu(self.norm(maps)))
+        return maps + self.conv(F.gelu(self.norm(maps)))
 
 
-def _widths(in_channels: int, dim: int, halvings: int) -> list[tuple[int, int]]:
-    """Return (inputs, outputs) of convolutions that end at `dim`, each twice as wide as the one before."""
-    widths = [max(dim >> (halvings - 1 - i), 1) for i in range(halvings)]
-    return list(zip([in_channels, *widths[:-1]], widths, strict=True))
-
-
-def _conv(inputs: int, outputs: int, stride: int = 1) -> tuple[nn.Module, ...]:
+def _conv(inputs: int, outputs: int, activation: nn.Module, stride: int = 1) -> tuple[nn.Module, ...]:
     conv = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
     lecun_normal_(conv.weight)
-    return conv, nn.GroupNorm(1, outputs, eps=1e-6), nn.ReLU()
+    return conv, nn.GroupNorm(1, outputs, eps=1e-6), activation
 
 
 class StdConv(nn.Conv2d):

@@ -45,7 +45,9 @@ CAME_LATER = {
     "data.scaled_decode": False,
     "model.merge": 0,
     "model.merge_schedule": "constant",
+    "model.stem_first_units": 0,
     "model.stem_units": 1,
+    "model.stem_widths": [],
 }
 """settings that runs begun before them lack in config.yaml and in their hash -> what such runs go on doing"""
 

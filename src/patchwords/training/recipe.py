@@ -79,11 +79,10 @@ def _tiny_pictures(looked: Survey, name: str) -> Choice:
 
 def _small_pictures(looked: Survey, name: str) -> Choice:
     """Pictures of about 32 pixels: the recipe that reached most on CIFAR-10 so far, see docs/lab-notes.md."""
-    size = tuple(-(-side // 4) * 4 for side in looked.size)
-    chosen = name or "vit_micro_convpool_patch4_32"
-    epochs = _epochs(looked, 960_000, 10, 200)
-    local = {"pool": "mean", "class_token": False, "position": "relative", "relative_slope": 1.0, "residual_gain": 0.1}
-    model = _model(looked, chosen, size, **({} if name else local))
+    size = tuple(-(-side // 8) * 8 for side in looked.size)
+    chosen = name or "vit_local_convpool_patch8_32"
+    epochs = _epochs(looked, 1_152_000, 10, 200)
+    model = _model(looked, chosen, size)
     flip = looked.channels == 3  # small grey pictures are mostly letters and digits, which have a left and a right
     data = dataclasses.replace(
         _data(looked, size),
@@ -95,7 +94,9 @@ def _small_pictures(looked: Survey, name: str) -> Choice:
     run = RunConfig(
         model=model,
         data=data,
-        augment=AugmentConfig(crop="shift", shift=3, flip=flip, early_crop=_early_crop(model), early_share=0.8),
+        augment=AugmentConfig(
+            crop="shift", shift=3, flip=flip, erasing=0.5, early_crop=_early_crop(model), early_share=0.6
+        ),
         optimizer=OptimizerConfig(name="muon", lr=1.5e-3, muon_lr=0.02, weight_decay=0.05, beta2=0.98),
         schedule=ScheduleConfig(name="linear", warmup_epochs=0.05 * epochs),
         train=TrainConfig(
@@ -103,7 +104,7 @@ def _small_pictures(looked: Survey, name: str) -> Choice:
         ),
     )
     mirrored, parts = " and mirrored" if flip else "", ", parts of them first" if run.augment.early_crop else ""
-    return Choice(run, chosen, f"pictures moved by up to 3 pixels{mirrored}{parts}")
+    return Choice(run, chosen, f"pictures moved by up to 3 pixels{mirrored}, rectangles erased{parts}")
 
 
 def _early_crop(model: Architecture) -> int:
