@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import patchwords
 from patchwords.bench.time_to import LEVERS
 from patchwords.cli import main
 from patchwords.overrides import parse_settings
@@ -33,11 +34,12 @@ def test_every_seed_is_trained_counted_and_kept(tmp_path: Path, capsys: pytest.C
 
 def test_several_views_are_measured_and_their_time_added(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["bench", "time-to", "--data", "digits", "--target", "1", "--out", str(tmp_path), "--json", "-", *SHORT]
-    assert main([*asked, "--views", "2"]) == 0
+    assert main([*asked, "--views", "2", "--model", "vit_nano_patch8_32", "--data.image_size", "32"]) == 0
     averaged, single = json.loads(capsys.readouterr().out)["rows"]
     assert averaged["side"] == "patchwords, 2 views" and single["side"] == "patchwords"
     assert all(more > less + 0.5 for more, less in zip(averaged["seconds"], single["seconds"], strict=True))
     run = str(tmp_path / "seed-0")
+    assert patchwords.load(run).model.config.patch_size == (8, 8)
     assert main(["eval", run, "--split", "test", "--views", "2", "--precision", "bf16", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["top1"] == averaged["top1"][0]
 

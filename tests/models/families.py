@@ -26,6 +26,7 @@ def shrink(config: ViTConfig) -> ViTConfig:
     patch = 1 if config.stem == "resnet" else 4
     if config.stem == "resnet":
         sizes |= {"resnet_depths": (1,) * (len(config.resnet_depths) - 2) + (2,), "resnet_width": 0.5}
+    sizes |= {"stem_widths": (6, 10) if config.stem_widths else ()}
     cell = patch * (2 ** (len(sizes["resnet_depths"]) + 1) if config.stem == "resnet" else 1)
     sizes |= {"patch_size": (patch, patch), "image_size": (2 * cell, 3 * cell)}
     return dataclasses.replace(config, **sizes)

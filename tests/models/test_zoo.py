@@ -138,6 +138,7 @@ def test_list_models_filters():
         ("vit_base_r50_s16_224", {"image_size": 230}, "that 16 divides"),
         ("vit_base_r50_s16_224", {"resnet_width": 0.3}, "multiple of 0.5"),
         ("vit_base_r50_s16_224", {"resnet_depths": ()}, "model.resnet_depths"),
+        ("vit_local_convpool_patch8_32", {"stem_widths": (64, 256)}, "model.stem_widths"),
     ],
 )
 def test_bad_names_and_options_say_what_to_do(name, options, says):

@@ -168,9 +168,11 @@ class ViTConfig:
         whole_patches(self.image_size, self.cell_size, only_multiples=self.stem == "resnet")
 
     def _check_stem(self) -> None:
-        if self.stem in ("conv", "conv_pool") and not self.stem_halvings:
+        convolutions = self.stem in ("conv", "conv_pool")
+        if convolutions and not self.stem_halvings:
             raise ConfigError("the conv stem halves the picture: patches must be even", where="model.patch_size")
-        if self.stem_widths and (len(self.stem_widths) != self.stem_halvings or min(self.stem_widths) < 1):
+        widths = self.stem_widths
+        if convolutions and widths and (len(widths) != self.stem_halvings or min(widths) < 1):
             what = f"patches of {self.patch_size[0]}x{self.patch_size[1]} are halved {self.stem_halvings} times"
             raise ConfigError(what, where="model.stem_widths", fix="Give as many widths, each 1 or more, or none")
         if self.stem == "resnet" and (not self.resnet_depths or min(self.resnet_depths) < 1):

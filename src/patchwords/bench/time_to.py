@@ -55,7 +55,7 @@ def measure_time_to(
     Args:
         source: pictures, as for `patchwords train`.
         target: test top-1 that the mean over the seeds must reach, 0 to 1.
-        settings: of all trainings, beside what the recipe chooses.
+        settings: of all trainings, beside what the recipe chooses; "model" is the name of one.
         ablate: train once without each of `LEVERS` too, for as many steps.
         views: of each test picture, as for `patchwords eval --views`; the accuracy of one view is a row of its own.
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 WHAT = ("step", "infer", "load", "time-to")
 TAKES_SETTINGS = True
+MODEL = "vit_tiny_patch4_32"
 BATCHES = {("step", "vit_tiny_patch4_32"): 128, ("step", "vit_small_patch16_224"): 16}
 """pictures at a time where --batch-size does not say; of others 32"""
 
@@ -25,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the options of `bench`."""
     parser.add_argument("what", nargs="?", choices=WHAT, help="default: step, infer and load")
     parser.add_argument("--peers", action="store_true", help="beside other libraries, installed apart in the cache")
-    parser.add_argument("--model", metavar="NAME", default="vit_tiny_patch4_32", help="of `patchwords models`")
+    parser.add_argument(
+        "--model", metavar="NAME", default="", help=f"of `patchwords models` (default {MODEL}; time-to: the recipe's)"
+    )
     parser.add_argument("--batch-size", metavar="N", type=int, help="pictures at a time (default 128, 16 or 32)")
     parser.add_argument("--rounds", metavar="N", type=int, default=10, help="timed rounds (default 10)")
     parser.add_argument("--memory", action="store_true", help="step: the most memory that it takes, in place of time")
@@ -75,7 +78,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _stored_as(what: str, arguments: argparse.Namespace) -> str:
     """Return the name of a result in the folder of a page: a later one of the same kind takes its place."""
-    memory, model = "-memory" * arguments.memory, f"-{arguments.model}" * (what in WHAT[:2])
+    memory, model = "-memory" * arguments.memory, f"-{arguments.model or MODEL}" * (what in WHAT[:2])
     memory += "-levers" * (arguments.ablate and what == "step")
     model += f"-{arguments.batch_size}" * bool(what == "infer" and arguments.batch_size)
     model += f"-{Path(arguments.out).name}" * (what == "time-to")
@@ -106,7 +109,7 @@ def _refuse(arguments: argparse.Namespace) -> None:
 
 
 def _rows(what: str, arguments: argparse.Namespace) -> list[Row]:
-    name, rounds, peers = arguments.model, arguments.rounds, arguments.peers
+    name, rounds, peers = arguments.model or MODEL, arguments.rounds, arguments.peers
     batch_size = arguments.batch_size or BATCHES.get((what, name), 32)
     if what == "step" and arguments.memory:
         from ..bench.memory import measure_memory
@@ -134,4 +137,5 @@ def _rows(what: str, arguments: argparse.Namespace) -> list[Row]:
 
     wished = {"target": arguments.target / 100}
     wished |= {name: getattr(arguments, name) for name in ("seeds", "ablate", "views")}
-    return measure_time_to(arguments.data, Path(arguments.out), settings=arguments.settings, **wished)
+    settings = arguments.settings | ({"model": arguments.model} if arguments.model else {})
+    return measure_time_to(arguments.data, Path(arguments.out), settings=settings, **wished)
