@@ -29,7 +29,7 @@ def test_a_run_begun_before_a_setting_goes_on_without(tmp_path):
 
 
 def test_other_kinds_of_models_lack_the_settings_of_a_vit(tmp_path):
-    run = RunConfig(model=model_config("cnn_tiny_params_32"))
+    run = RunConfig(model=model_config("cnn_tiny_params_32", image_size=224))
     (tmp_path / folder.CONFIG).write_text(yaml.safe_dump(to_dict(run)))
     assert folder.read_config(tmp_path) == run
     assert folder.settings_hash(run) != folder.settings_hash(RunConfig())
