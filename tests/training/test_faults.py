@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -153,7 +152,7 @@ def test_a_stop_after_every_step_gives_the_same_bits(folder, tmp_path, monkeypat
     train(request, tmp_path / "straight")
 
     def interrupting(state, shards, names):
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         return train_step(state, shards, names)
 
     monkeypatch.setattr(run, "train_step", interrupting)
@@ -169,8 +168,8 @@ def test_a_stop_after_every_step_gives_the_same_bits(folder, tmp_path, monkeypat
 
 def test_ctrl_c_twice_stops_at_once(folder, tmp_path, monkeypatch):
     def impatient(state, shards, names):
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         return train_step(state, shards, names)
 
     monkeypatch.setattr(run, "train_step", impatient)
@@ -185,7 +184,7 @@ def test_a_signal_during_set_up(folder, tmp_path, monkeypatch):
     from patchwords.training import setup
 
     def slow(*arguments, **options):
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         time.sleep(5)
 
     monkeypatch.setattr(setup, "make_manifest", slow)
@@ -214,7 +213,7 @@ def test_killed_between_the_first_files(folder, tmp_path, monkeypatch):
 def test_signals_are_given_back():
     before = signal.getsignal(signal.SIGTERM)
     with StopSignals() as signals, contextlib.suppress(KeyboardInterrupt):
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         assert signals.requested == "SIGINT"
     assert signal.getsignal(signal.SIGTERM) is before
 
@@ -223,7 +222,7 @@ def test_what_does_not_decide_the_result_may_change(folder, tmp_path, monkeypatc
     """Gone on with other workers and another time between saves: both hold, and the bits are the same."""
 
     def interrupting(state, shards, names):
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         return train_step(state, shards, names)
 
     request = Request(str(folder), settings=SETTINGS)
