@@ -53,6 +53,7 @@ def test_the_bound_is_how_far_a_control_drifts() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_200_steps_of_the_model_that_is_timed() -> None:
     (row,) = measure_curve("vit_tiny_patch4_32", 128, 200)
     assert row.passed, row.checks
