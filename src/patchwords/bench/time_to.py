@@ -129,5 +129,5 @@ def _timed(*command: str, where: Path) -> tuple[float, str]:
     seconds = time.perf_counter() - began
     if ended.returncode:
         said = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
-        raise PatchwordsError(f"the training did not end well: {said.removeprefix('error: ')}", where=str(where))
+        raise PatchwordsError(f"`{command[0]}` did not end well: {said.removeprefix('error: ')}", where=str(where))
     return seconds, ended.stdout
