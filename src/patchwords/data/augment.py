@@ -81,8 +81,13 @@ class Augment:
         return boxes
 
     def flips(self, epoch: Counter, ids: np.ndarray) -> np.ndarray:
-        """Return (B,) bool: which pictures are mirrored."""
-        return self._flips(self._draw("move", epoch, ids, 3))
+        """Return (B,) bool: which pictures are mirrored: half of them, and in the next epoch the others (2404.00498).
+
+        Any two epochs in a row show each picture both ways; drawn anew for each epoch, half would be seen twice alike.
+        """
+        if not self.config.flip:
+            return np.zeros(len(ids), bool)
+        return (self._draw("flip", 0, ids, 1)[:, 0] < 0.5) ^ (np.asarray(epoch) % 2 == 1)
 
     def crop_box(self, height: int, width: int, epoch: int, sample: int) -> Box:
         """Return the random crop of one picture of this size: (top, left, height, width) in pixels.
@@ -114,22 +119,16 @@ class Augment:
 
     def _move(self, images: Tensor, epoch: Counter, ids: np.ndarray) -> Tensor:
         """Return the pictures shifted (what comes in is mirrored at the border) and flipped."""
-        draws = self._draw("move", epoch, ids, 3)
-        return ops.move(images, *self._shifts(draws, images.shape[-2:]), torch.from_numpy(self._flips(draws)))
+        return ops.move(images, *self.shifts(epoch, ids, images.shape[-2:]), torch.from_numpy(self.flips(epoch, ids)))
 
     def shifts(self, epoch: Counter, ids: np.ndarray, size: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return by how many pixels pictures of (height, width) move up and to the left, (B,) int64 each."""
-        return self._shifts(self._draw("move", epoch, ids, 3), size)
-
-    def _shifts(self, draws: np.ndarray, size: Sequence[int]) -> tuple[Tensor, Tensor]:
         if self.config.crop != "shift":
-            return torch.zeros(len(draws), dtype=torch.int64), torch.zeros(len(draws), dtype=torch.int64)
+            return torch.zeros(len(ids), dtype=torch.int64), torch.zeros(len(ids), dtype=torch.int64)
         most = [min(self.config.shift, side - 1) for side in size]
+        draws = self._draw("move", epoch, ids, 2)
         down, right = (whole(draws[:, axis], -reach, reach) for axis, reach in enumerate(most))
         return down, right
-
-    def _flips(self, draws: np.ndarray) -> np.ndarray:
-        return draws[:, 2] < 0.5 if self.config.flip else np.zeros(len(draws), bool)
 
     def _three_augment(self, images: Tensor, epoch: Counter, ids: np.ndarray) -> Tensor:
         """Return the pictures each turned grey, solarized or blurred, with equal chances (2204.07118, sec. 3.1).

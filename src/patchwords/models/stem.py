@@ -45,15 +45,21 @@ class ConvStem(nn.Sequential):
     """
 
     def __init__(self, channels: Sequence[int]) -> None:
-        super().__init__(*(nn.Sequential(*_conv(*pair, nn.ReLU(), stride=2)) for pair in pairwise(channels)))
+        super().__init__(
+            *(
+                nn.Sequential(_conv(inputs, width, stride=2), _norm(width), nn.ReLU())
+                for inputs, width in pairwise(channels)
+            )
+        )
 
 
 class PoolStem(nn.Sequential):
     """3x3 convolutions, each followed by max-pooling and residual ones of its width; the last D wide.
 
-    The tokenizer of CCT (2104.05704, sec. 3.3), whose convolutions are half as many; ours have the norm of `ConvStem`,
-    and the units that follow make a picture's edges into parts before anything attends. Stored by pixel, not by
-    channel: a CPU convolves such maps 1.1 to 2 times as fast.
+    The tokenizer of CCT (2104.05704, sec. 3.3), whose convolutions are half as many; the units that follow ours make a
+    picture's edges into parts before anything attends. A norm and a GELU come before each convolution but the first
+    (1603.05027), so that they work on maps that are pooled already. Stored by pixel, not by channel: a CPU convolves
+    such maps 1.1 to 2 times as fast.
 
     Args:
         channels: of the picture and after each convolution.
@@ -65,7 +71,8 @@ class PoolStem(nn.Sequential):
         super().__init__(
             *(
                 nn.Sequential(
-                    *_conv(inputs, width, nn.GELU()),
+                    *((_norm(inputs), nn.GELU()) if stage else ()),
+                    _conv(inputs, width),
                     *(ConvUnit(width) for _ in range(0 if stage else first_units)),
                     nn.MaxPool2d(2),
                     *(ConvUnit(width) for _ in range(units)),
@@ -84,19 +91,22 @@ class ConvUnit(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(1, width, eps=1e-6)
-        self.conv = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        lecun_normal_(self.conv.weight)
+        self.norm, self.conv = _norm(width), _conv(width, width)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return (B, width, H, W) of the same."""
         return maps + self.conv(F.gelu(self.norm(maps)))
 
 
-def _conv(inputs: int, outputs: int, activation: nn.Module, stride: int = 1) -> tuple[nn.Module, ...]:
+def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
     conv = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
     lecun_normal_(conv.weight)
-    return conv, nn.GroupNorm(1, outputs, eps=1e-6), activation
+    return conv
+
+
+def _norm(width: int) -> nn.GroupNorm:
+    """Return the norm over all channels and places of one picture."""
+    return nn.GroupNorm(1, width, eps=1e-6)
 
 
 class StdConv(nn.Conv2d):

@@ -81,7 +81,7 @@ def _small_pictures(looked: Survey, name: str) -> Choice:
     """Pictures of about 32 pixels: the recipe that reached most on CIFAR-10 so far, see docs/lab-notes.md."""
     size = tuple(-(-side // 8) * 8 for side in looked.size)
     chosen = name or "vit_local_convpool_patch8_32"
-    epochs = _epochs(looked, 1_152_000, 10, 200)
+    epochs = _epochs(looked, 1_400_000, 10, 200)
     model = _model(looked, chosen, size)
     flip = looked.channels == 3  # small grey pictures are mostly letters and digits, which have a left and a right
     data = dataclasses.replace(
@@ -95,7 +95,7 @@ def _small_pictures(looked: Survey, name: str) -> Choice:
         model=model,
         data=data,
         augment=AugmentConfig(
-            crop="shift", shift=3, flip=flip, erasing=0.5, early_crop=_early_crop(model), early_share=0.6
+            crop="shift", shift=3, flip=flip, erasing=0.25, early_crop=_early_crop(model), early_share=0.6
         ),
         optimizer=OptimizerConfig(name="muon", lr=1.5e-3, muon_lr=0.02, weight_decay=0.05, beta2=0.98),
         schedule=ScheduleConfig(name="linear", warmup_epochs=0.05 * epochs),
