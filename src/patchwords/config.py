@@ -106,7 +106,7 @@ class AugmentConfig:
     early_share: float = 0.75
     """share of the steps in which parts are shown"""
     flip: bool = False
-    """mirror left-right, half of the time"""
+    """mirror left-right: half of the pictures, and in the next epoch the others"""
     randaugment_layers: int = 0
     """l of AugReg (2106.10270, sec. 3.3): operations in a row"""
     randaugment_magnitude: float = 0.0

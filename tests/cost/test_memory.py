@@ -100,7 +100,7 @@ def test_what_inference_holds_is_what_exists_at_once(name: str, precision: str) 
     batch = 2 if config.image_size[0] == 34 else 16  # enough that what is made of weights alone is not the most
     found = per_picture(peak, model, config, precision, batch)
     if getattr(config, "stem", "") == "conv_pool" and precision == "fp32":
-        assert found <= expected <= 1.125 * found  # counted as for bfloat16
+        assert found <= expected <= 9 / 7 * found  # places of maxima counted as for bfloat16
     else:
         assert found == expected
 

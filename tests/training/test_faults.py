@@ -115,6 +115,19 @@ def test_a_picture_that_breaks_while_training(folder, tmp_path, monkeypatch, dam
 # --- signals
 
 
+@pytest.fixture
+def stray_signals():
+    """What reaches nobody fails the test, and does not end the process that runs it."""
+
+    def stray(number, frame):
+        raise AssertionError(f"{signal.Signals(number).name} reached nobody")
+
+    before = {number: signal.signal(number, stray) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def begin(folder: Path, out: Path, *more: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "patchwords", "train", str(folder), "--out", str(out), *TINY, *LONG, *more]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -140,7 +153,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(folder, tmp_path, number):
     assert finite(tmp_path / "run") and not list((tmp_path / "run").rglob(".tmp-*"))
 
 
-def test_a_stop_after_every_step_gives_the_same_bits(folder, tmp_path, monkeypatch):
+def test_a_stop_after_every_step_gives_the_same_bits(folder, tmp_path, monkeypatch, stray_signals):
     """The same signals without the processes: stopped again and again, the end is that of a run never stopped."""
     settings = SETTINGS | {
         "train.steps": "12",
@@ -166,7 +179,7 @@ def test_a_stop_after_every_step_gives_the_same_bits(folder, tmp_path, monkeypat
     assert checkpoint.tensors_hash(states[0]) == checkpoint.tensors_hash(states[1])
 
 
-def test_ctrl_c_twice_stops_at_once(folder, tmp_path, monkeypatch):
+def test_ctrl_c_twice_stops_at_once(folder, tmp_path, monkeypatch, stray_signals):
     def impatient(state, shards, names):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
@@ -179,7 +192,7 @@ def test_ctrl_c_twice_stops_at_once(folder, tmp_path, monkeypatch):
     assert call("train", folder, "--out", tmp_path / "run", *TINY).code == 0
 
 
-def test_a_signal_during_set_up(folder, tmp_path, monkeypatch):
+def test_a_signal_during_set_up(folder, tmp_path, monkeypatch, stray_signals):
     """Nothing has been learnt yet: it stops where it is, and the same command starts again."""
     from patchwords.training import setup
 
@@ -210,7 +223,7 @@ def test_killed_between_the_first_files(folder, tmp_path, monkeypatch):
     assert call("train", folder, "--out", tmp_path / "run", *TINY).code == 0
 
 
-def test_signals_are_given_back():
+def test_signals_are_given_back(stray_signals):
     before = signal.getsignal(signal.SIGTERM)
     with StopSignals() as signals, contextlib.suppress(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
@@ -218,7 +231,7 @@ def test_signals_are_given_back():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_what_does_not_decide_the_result_may_change(folder, tmp_path, monkeypatch):
+def test_what_does_not_decide_the_result_may_change(folder, tmp_path, monkeypatch, stray_signals):
     """Gone on with other workers and another time between saves: both hold, and the bits are the same."""
 
     def interrupting(state, shards, names):

@@ -62,24 +62,28 @@ def _conv_stem(config: ViTConfig, patches: int) -> Iterator[Part]:
 
 
 def _pool_stem(config: ViTConfig, patches: int) -> Iterator[Part]:
-    """Yield 3x3 convolutions with norm and GELU, each followed by max-pooling and residual units.
+    """Yield 3x3 convolutions, with norm and GELU before all but the first, max-pooling and residual units.
 
-    What is alive in pooling is counted as for bfloat16, an eighth too much for float32.
+    What is alive in pooling is counted as for bfloat16, for float32 two sevenths too much.
     """
     name, size = CONVOLUTIONS, config.image_size
     for layer, (channels, outputs) in enumerate(pairwise(config.stem_channels)):
-        yield Part(name, kept=Kept(area(size) * channels))  # what is convolved
+        read, places = channels * area(size), outputs * area(size)
         made = conv(name, channels, outputs, 3, area(size))
-        yield made if layer else made.of_pixels()
-        yield from _gated(outputs, area(size))
-        first_units = 0 if layer else config.stem_first_units
-        for _ in range(first_units):
+        if layer:
+            yield from _gated(channels, area(size))
+            yield made
+            before, gated, units = read, max(2 * read, read + places), 0
+        else:
+            yield Part(name, kept=Kept(read))
+            yield made.of_pixels()
+            before, gated, units = read if channels > 1 else 0, 0, config.stem_first_units  # grey: no other order
+        for _ in range(units):
             yield from _pool_unit(outputs, area(size))
-        before = channels * area(size) if layer or channels > 1 else 0  # a grey picture needs no other order
-        places = outputs * area(size)  # 8 bytes for each maximum: 4 numbers of bfloat16
-        yield alive(name, before + max(3 * places if first_units else 2 * places + 2, 5 * places // 4 + places))
+        pooled = 5 * places // 4 + places  # 8 bytes for each maximum: 4 numbers of bfloat16
+        yield alive(name, before + max(gated, 3 * places if units else 0, pooled))
         size = size[0] // 2, size[1] // 2
-        yield Part(name, kept=Kept(flags=8 * area(size) * outputs))  # where each maximum was
+        yield Part(name, kept=Kept(places, flags=8 * area(size) * outputs))  # what is pooled, where each maximum was
         for _ in range(config.stem_units):
             yield from _pool_unit(outputs, area(size))
     yield _rest(config, patches)
