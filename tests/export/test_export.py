@@ -20,7 +20,7 @@ from ..models.families import EVERY, alive
 
 Files = dict[tuple[str, str], Exported]
 KINDS = [("onnx", "fp32"), ("openvino", "bf16"), ("program", "fp32"), ("onnx", "int8")]
-QUICK = ("vit_digits", "cnn", "lstm_both_ways")
+QUICK = ("vit_digits", "vit_local_convpool_patch8_32", "cnn", "lstm_both_ways")
 every_kind = pytest.mark.parametrize("kind", KINDS, ids="-".join)
 
 
@@ -158,7 +158,7 @@ def test_a_wrong_engine_is_refused(run: Path) -> None:
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in EVERY]
 )
-def test_every_model_is_exported_or_refused(name: str, to: str, tmp_path: Path) -> None:
+def test_every_model_is_exported(name: str, to: str, tmp_path: Path) -> None:
     config = EVERY[name]
     if not config.num_classes or config.in_channels not in (1, 3):
         config = __import__("dataclasses").replace(config, num_classes=5, in_channels=3)
@@ -166,12 +166,7 @@ def test_every_model_is_exported_or_refused(name: str, to: str, tmp_path: Path) 
     preprocess = Preprocess(image_size=config.image_size, channels=config.in_channels, mean=values, std=values)
     loaded = LoadedModel(alive(config), tuple("abcde"), preprocess, {})
     out = tmp_path / {"onnx": "m.onnx", "openvino": "m.xml", "program": "m.pt2"}[to]
-    try:
-        done = pw.export(loaded, out, to=to)
-    except pw.PatchwordsError as fault:
-        assert name not in QUICK or to == "openvino", fault
-        assert "cannot be written" in fault.what and list(tmp_path.iterdir()) == []
-        return
+    done = pw.export(loaded, out, to=to)
     engine = read(done.out, trusted=True)
     for count in (1, 5):
         pixels = pictures(preprocess, count)

@@ -51,6 +51,9 @@ def main(arguments: argparse.Namespace) -> int:
     rows, columns = done.image_size
     print(f"wrote     {printable(str(done.out))}: {done.to}, {done.precision}, {done.bytes / 1e6:.1f} MB")
     print(f"pictures  {rows}x{columns} uint8, any number at a time")
+    if done.precision == "int8":
+        first = "first" if done.kept == 1 else f"first {done.kept}"
+        print(f"products  int8, all but the {first} and the last")
     for name, found in (("built-in", done.built_in), ("check", done.check)):
         if found:
             print(f"{name:<9} {_said(found)}")

@@ -45,6 +45,10 @@ class Agreement:
         """Return plain values, for JSON."""
         return asdict(self)
 
+    def keeps(self, precision: str, agreement: float = AGREEMENT) -> bool:
+        """Return whether the bounds of `precision` are kept and so many first labels are the same."""
+        return self.relative_logit <= BOUNDS[precision] and self.top1 >= agreement  # a logit may be NaN
+
     def require(self, precision: str, where: str, agreement: float = AGREEMENT) -> None:
         """Raise CheckError unless the bounds of `precision` are kept and so many first labels are the same."""
         bound, fix = BOUNDS[precision], "Choose a higher --precision, or another --to"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import re
 import warnings
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..checkpoint import LoadedModel
 from ..errors import ConfigError
@@ -56,6 +59,14 @@ def input_shape(preprocess: Preprocess) -> tuple[int, int, int]:
     return preprocess.channels, *preprocess.image_size
 
 
+def one_layout() -> AbstractContextManager[None]:
+    """A context in which attention is laid out in memory as its plain products are.
+
+    What is traced with the fused kernel's layout and taken apart into products later has views that do not fit.
+    """
+    return sdpa_kernel(SDPBackend.MATH)
+
+
 def trace(graph: Graph, preprocess: Preprocess) -> ExportedProgram:
     """Return `graph` as one program that takes any number of pictures.
 
@@ -65,7 +76,7 @@ def trace(graph: Graph, preprocess: Preprocess) -> ExportedProgram:
     pixels = torch.zeros(2, *input_shape(preprocess), dtype=torch.uint8)
     batch = Dim("batch", min=1, max=LARGEST_BATCH)
     try:
-        with torch.no_grad(), warnings.catch_warnings():
+        with torch.no_grad(), one_layout(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.export.export(graph, (pixels,), dynamic_shapes=({0: batch},), strict=False)
     except Exception as error:
@@ -74,6 +85,6 @@ def trace(graph: Graph, preprocess: Preprocess) -> ExportedProgram:
 
 def refused(to: str, error: Exception) -> ConfigError:
     """Return the fault of a model that `to` has no words for."""
-    said = " ".join(f"{type(error).__name__}: {error}".split())
+    said = re.sub(r"\x1b\[[\d;]*m", "", " ".join(f"{type(error).__name__}: {error}".split()))
     what = f"this model cannot be written as {to} ({said[:300]})"
     return ConfigError(what, where="--to", fix="Choose another of onnx, openvino, program")

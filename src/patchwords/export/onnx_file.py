@@ -22,7 +22,7 @@ from .. import files
 from ..errors import CheckpointError
 from .description import PREFIX, Description
 from .engine import Engine, package
-from .graph import INPUT, OUTPUT, refused
+from .graph import INPUT, OUTPUT, one_layout, refused
 
 OPSET = 18
 """the newest whose operators ONNX Runtime fuses: it has no fast kernel for the Attention of opset 23"""
@@ -68,7 +68,7 @@ def write_onnx(program: ExportedProgram, description: Description, path: Path) -
     package("onnxscript")
     silent = contextlib.redirect_stdout(io.StringIO())
     try:
-        with silent, _quiet(), warnings.catch_warnings():
+        with silent, one_layout(), _quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             made = torch.onnx.export(
                 program, dynamo=True, opset_version=OPSET, input_names=[INPUT], output_names=[OUTPUT], verbose=False

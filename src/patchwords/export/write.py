@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .. import files
 from ..checkpoint import LoadedModel
@@ -24,7 +24,7 @@ from .onnx_file import BESIDE, write_onnx
 from .openvino_file import write_openvino
 from .program_file import write_program
 from .read import read
-from .sample import CALIBRATED, CHECKED, draw, draw_trained
+from .sample import CALIBRATED, CHECKED, Sample, draw, draw_trained
 
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "program": ".pt2"}
 """format -> how its files end"""
@@ -33,6 +33,8 @@ IMPOSSIBLE = {
     ("program", "int8"): "torch.export has no int8 products of its own",
 }
 """(format, precision) -> why there is no such file"""
+KEPT = [1, 2, 4, 8, 16]
+"""numbers of first products that are kept out of int8"""
 _NEEDED = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino",), "program": ()}
 
 
@@ -50,6 +52,8 @@ class Exported:
     """over a few made-up pictures"""
     check: Agreement | None
     """over the pictures of --check; None: none were given"""
+    kept: int = 1
+    """precision=int8: how many of the first products are not"""
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -61,6 +65,7 @@ class Exported:
             "image_size": list(self.image_size),
             "built_in": self.built_in.as_dict(),
             "check": self.check.as_dict() if self.check else None,
+            **({"kept": self.kept} if self.precision == "int8" else {}),
         }
 
 
@@ -88,18 +93,32 @@ def export(
     with files.faults_named(target, "write"):
         work = Path(tempfile.mkdtemp(prefix=files.TEMPORARY, dir=target.parent))
     try:
-        write(loaded, description, to, work / target.name, pictures)
-        engine = read(work / target.name, trusted=True)
+        for kept in _ladder(loaded, precision, sample):
+            write(loaded, description, to, work / target.name, pictures, kept)
+            engine = read(work / target.name, trusted=True)
+            found = compare(loaded, engine, sample.batches, sample.labels) if sample else None
+            if not found or found.keeps(precision):
+                break
         built_in = compare(loaded, engine, [made_up(loaded.preprocess)])
         if precision != "int8":  # made-up pictures are outside the ranges that were measured
             built_in.require(precision, str(target), agreement=0)
-        found = compare(loaded, engine, sample.batches, sample.labels) if sample else None
         if found:
             found.require(precision, str(target))
         size = _publish(work, target)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return Exported(target, to, precision, size, loaded.preprocess.image_size, built_in, found)
+    return Exported(target, to, precision, size, loaded.preprocess.image_size, built_in, found, kept)
+
+
+def _ladder(loaded: LoadedModel, precision: str, sample: Sample | None) -> list[int]:
+    """Return how many first products to keep out of int8, one number after the other until the check is passed.
+
+    What is rounded first goes through all that follows. At least half of the products are int8 in any case.
+    """
+    if precision != "int8" or not sample:
+        return KEPT[:1]
+    products = sum(isinstance(each, nn.Linear | nn.Conv2d) for each in loaded.model.modules())
+    return [kept for kept in KEPT if kept == KEPT[0] or 2 * kept <= products]
 
 
 def require_possible(to: str, precision: str) -> None:
@@ -115,14 +134,21 @@ def require_possible(to: str, precision: str) -> None:
         package(name)
 
 
-def write(loaded: LoadedModel, description: Description, to: str, path: Path, pictures: list[Tensor]) -> None:
-    """Write `loaded` to `path` as `to`, as `description` says; `pictures` are those that int8 is calibrated on."""
+def write(
+    loaded: LoadedModel, description: Description, to: str, path: Path, pictures: list[Tensor], kept: int = 1
+) -> None:
+    """Write `loaded` to `path` as `to`, as `description` says.
+
+    Args:
+        pictures: batches of uint8 pixels (B, C, H, W) that int8 is calibrated on.
+        kept: how many of the first products are not int8.
+    """
     dtype = torch.bfloat16 if (to, description.precision) == ("program", "bf16") else torch.float32
     program = trace(folded(graph_of(loaded)).computing_in(dtype), loaded.preprocess)
     if to == "program":
         write_program(program, description, path)
     elif description.precision == "int8":
-        (write_onnx_int8 if to == "onnx" else write_openvino_int8)(program, description, path, pictures)
+        (write_onnx_int8 if to == "onnx" else write_openvino_int8)(program, description, path, pictures, kept)
     else:
         (write_onnx if to == "onnx" else write_openvino)(program, description, path)
 
