@@ -154,6 +154,14 @@ def test_shift_larger_than_the_picture_stays_inside():
         assert set(after[0].flatten().tolist()) <= set(before[0].flatten().tolist())
 
 
+def test_two_epochs_in_a_row_show_both_sides():
+    ids = np.arange(1000)
+    flips = [augment("flip").flips(epoch, ids) for epoch in range(4)]
+    assert all((one ^ other).all() for one, other in zip(flips, flips[1:], strict=False))
+    mixed = augment("flip").flips(np.repeat([0, 3], 500), ids)  # an epoch for each picture
+    assert (mixed == np.concatenate([flips[0][:500], flips[3][500:]])).all()
+
+
 def test_flip_mirrors_half_of_the_pictures():
     images = pictures(1000, 1, 4, 5)
     flipped = augment("flip")(images, 0, np.arange(1000))

@@ -12,7 +12,7 @@ import torch
 
 import patchwords as pw
 from patchwords.checkpoint import LoadedModel
-from patchwords.export import BOUNDS, Exported, openvino_file, read
+from patchwords.export import BOUNDS, Exported, openvino_file, read, write
 from patchwords.preprocess import Preprocess
 
 from ..command_line import assert_one_line, call
@@ -61,6 +61,24 @@ def test_the_check_reports_agreement_and_accuracy(kind, exported: Files) -> None
     assert found.top1 >= 0.995 and found.relative_logit <= BOUNDS[kind[1]]
     assert found.mean_logit <= found.largest_logit and found.pictures == 1000
     assert abs(found.accuracy_before - found.accuracy_after) <= 0.005
+
+
+def test_int8_leaves_out_more_products_until_the_check_passes(run: Path, tmp_path: Path, monkeypatch) -> None:
+    def exported_with(*kept: int) -> Exported:
+        monkeypatch.setattr(write, "KEPT", list(kept))
+        out = tmp_path / f"{len([*tmp_path.iterdir()])}.xml"
+        return pw.export(run, out, to="openvino", precision="int8", check="digits")
+
+    far, near = (exported_with(kept).check.relative_logit for kept in (1, 4))
+    assert near < far
+    monkeypatch.setitem(BOUNDS, "int8", (near + far) / 2)
+    done = exported_with(1, 4)
+    assert done.kept == done.as_dict()["kept"] == 4 and done.check.relative_logit == near
+    monkeypatch.setitem(BOUNDS, "int8", near / 2)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(pw.PatchwordsError, match="logits differ"):
+        exported_with(1, 4)
+    assert sorted(tmp_path.iterdir()) == before
 
 
 @every_kind
