@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -49,7 +50,9 @@ def test_every_dependency_is_pinned_and_explained(pins: dict[str, str], wanted: 
 
 
 def test_every_installed_version_is_the_pinned_one(pins: dict[str, str]) -> None:
-    installed = {normal(d.metadata["Name"]): d.version.partition("+")[0] for d in metadata.distributions()}
+    packages = metadata.distributions(path=[sysconfig.get_path("purelib")])  # setuptools adds its own to sys.path
+    installed = {normal(d.metadata["Name"]): d.version.partition("+")[0] for d in packages}
+    assert "torch" in installed
     for each in ("patchwords", "pip"):
         installed.pop(each, None)
     assert {name: version for name, version in installed.items() if pins.get(name) != version} == {}
