@@ -64,6 +64,8 @@ def test_the_check_reports_agreement_and_accuracy(kind, exported: Files) -> None
 
 
 def test_int8_leaves_out_more_products_until_the_check_passes(run: Path, tmp_path: Path, monkeypatch) -> None:
+    pytest.importorskip("nncf")
+
     def exported_with(*kept: int) -> Exported:
         monkeypatch.setattr(write, "KEPT", list(kept))
         out = tmp_path / f"{len([*tmp_path.iterdir()])}.xml"

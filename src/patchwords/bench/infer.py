@@ -19,7 +19,7 @@ from ..export.description import describe
 from ..export.engine import Engine, TorchEngine, installed
 from ..export.graph import graph_of
 from ..export.read import read
-from ..export.write import SUFFIXES, require_possible, write
+from ..export.write import SUFFIXES, program_of, require_possible, write
 from ..models import build, create_model
 from ..preprocess import Preprocess
 from .infer_peers import peers_of
@@ -109,7 +109,8 @@ def _ours(loaded: LoadedModel, engines: tuple[str, ...]) -> dict[tuple[str, str]
                 except PatchwordsError:
                     continue
                 path = Path(folder) / f"{engine}-{precision}{SUFFIXES[engine]}"
-                write(loaded, describe(loaded, precision), engine, path, pictures)
+                program = program_of(loaded, engine, precision)
+                write(program, describe(loaded, precision), engine, path, pictures)
                 made[precision, f"patchwords {engine}"] = read(path)
     return made
 

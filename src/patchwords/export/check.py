@@ -45,19 +45,19 @@ class Agreement:
         """Return plain values, for JSON."""
         return asdict(self)
 
-    def keeps(self, precision: str, agreement: float = AGREEMENT) -> bool:
-        """Return whether the bounds of `precision` are kept and so many first labels are the same."""
-        return self.relative_logit <= BOUNDS[precision] and self.top1 >= agreement  # a logit may be NaN
+    def fault(self, precision: str, agreement: float = AGREEMENT) -> str:
+        """Return which bound of `precision`, or share of first labels, is not kept; empty if all are."""
+        bound = BOUNDS[precision]
+        if not self.relative_logit <= bound:  # it may be NaN
+            return f"logits differ by {self.relative_logit:.2g} of the largest, more than {bound:g} for {precision}"
+        if self.top1 < agreement:
+            return f"{100 * self.top1:.2f} % of {self.pictures} first labels are the same, not {100 * agreement:g} %"
+        return ""
 
     def require(self, precision: str, where: str, agreement: float = AGREEMENT) -> None:
-        """Raise CheckError unless the bounds of `precision` are kept and so many first labels are the same."""
-        bound, fix = BOUNDS[precision], "Choose a higher --precision, or another --to"
-        if not self.relative_logit <= bound:  # it may be NaN
-            what = f"logits differ by {self.relative_logit:.2g} of the largest, more than {bound:g} for {precision}"
-            raise CheckError(what, where=where, fix=fix)
-        if self.top1 < agreement:
-            what = f"{100 * self.top1:.2f} % of {self.pictures} first labels are the same, not {100 * agreement:g} %"
-            raise CheckError(what, where=where, fix=fix)
+        """Raise CheckError if there is a `fault`."""
+        if fault := self.fault(precision, agreement):
+            raise CheckError(fault, where=where, fix="Choose a higher --precision, or another --to")
 
 
 def made_up(preprocess: Preprocess, count: int = MADE_UP) -> Tensor:

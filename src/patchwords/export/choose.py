@@ -24,7 +24,7 @@ from .check import compare, made_up
 from .description import describe
 from .engine import ENGINES, Engine, TorchEngine, installed
 from .read import read
-from .write import SUFFIXES, require_possible, write
+from .write import SUFFIXES, program_of, require_possible, write
 
 PRECISIONS = ("fp32", "bf16")
 """those of engines made on the way; int8 needs pictures to calibrate on, and so an export of its own"""
@@ -129,7 +129,7 @@ def _kept(loaded: LoadedModel, name: str, precision: str, sample: Tensor) -> Eng
         description = describe(loaded, precision)
         with files.faults_named(path.parent, "write"):
             path.parent.mkdir(parents=True, exist_ok=True)
-        write(loaded, description, name, path, [])
+        write(program_of(loaded, name, precision), description, name, path, [])
         engine = read(path)
     try:
         compare(loaded, engine, [sample]).require(precision, f"--engine {name}", agreement=0)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from .. import files
 from ..checkpoint import LoadedModel
@@ -93,11 +94,12 @@ def export(
     with files.faults_named(target, "write"):
         work = Path(tempfile.mkdtemp(prefix=files.TEMPORARY, dir=target.parent))
     try:
+        program = program_of(loaded, to, precision)
         for kept in _ladder(loaded, precision, sample):
-            write(loaded, description, to, work / target.name, pictures, kept)
+            write(program, description, to, work / target.name, pictures, kept)
             engine = read(work / target.name, trusted=True)
             found = compare(loaded, engine, sample.batches, sample.labels) if sample else None
-            if not found or found.keeps(precision):
+            if not found or not found.fault(precision):
                 break
         built_in = compare(loaded, engine, [made_up(loaded.preprocess)])
         if precision != "int8":  # made-up pictures are outside the ranges that were measured
@@ -134,17 +136,21 @@ def require_possible(to: str, precision: str) -> None:
         package(name)
 
 
+def program_of(loaded: LoadedModel, to: str, precision: str) -> ExportedProgram:
+    """Return what files of `to` at `precision` are written from: pixels to logits, what is constant worked out."""
+    dtype = torch.bfloat16 if (to, precision) == ("program", "bf16") else torch.float32
+    return trace(folded(graph_of(loaded)).computing_in(dtype), loaded.preprocess)
+
+
 def write(
-    loaded: LoadedModel, description: Description, to: str, path: Path, pictures: list[Tensor], kept: int = 1
+    program: ExportedProgram, description: Description, to: str, path: Path, pictures: list[Tensor], kept: int = 1
 ) -> None:
-    """Write `loaded` to `path` as `to`, as `description` says.
+    """Write a `program_of` a model to `path` as `to`, as `description` says.
 
     Args:
         pictures: batches of uint8 pixels (B, C, H, W) that int8 is calibrated on.
         kept: how many of the first products are not int8.
     """
-    dtype = torch.bfloat16 if (to, description.precision) == ("program", "bf16") else torch.float32
-    program = trace(folded(graph_of(loaded)).computing_in(dtype), loaded.preprocess)
     if to == "program":
         write_program(program, description, path)
     elif description.precision == "int8":
