@@ -105,7 +105,8 @@ class Preprocess:
 
         It is computed in float32, then rounded to `dtype`.
         """
-        mean, std = (torch.tensor(v, device=pixels.device).view(-1, 1, 1) for v in (self.mean, self.std))
+        given = (torch.tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
+        mean, std = (values.to(pixels.device, non_blocking=True) for values in given)
         return pixels.to(torch.float32).div_(255).sub_(mean).div_(std).to(dtype)
 
     def to_json(self) -> dict[str, Any]:

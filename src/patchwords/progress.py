@@ -9,6 +9,9 @@ from typing import Any
 
 from .errors import printable
 
+_FRAMES = 5
+"""of the live bar, a second"""
+
 
 def duration(seconds: float) -> str:
     """Return seconds as 45 s, 3:20 or 1:02:03."""
@@ -31,19 +34,23 @@ class Progress:
     """
 
     def __init__(self, label: str, total: int, *, start: int = 0, every: float = 10.0) -> None:
-        self.label, self.total, self.every = label, total, every
+        self.label, self.total = label, total
         self._first, self._began = start, time.monotonic()
-        self._shown = self._began
         self._bar, self._task = _live_bar(label, total, start) if sys.stderr.isatty() else (None, None)
+        self.every = 1 / _FRAMES if self._bar else every
+        self._shown = self._began
 
-    def update(self, done: int, text: str = "") -> None:
-        """Say that `done` are done; `text` is shown behind the count."""
+    def update(self, done: int, text: str | Callable[[], str] = "") -> None:
+        """Say that `done` are done; `text` is shown behind the count: one that must be made, only when it is shown."""
+        now = time.monotonic()
+        due = now - self._shown >= self.every or done >= self.total > 0
+        if not due and (callable(text) or not self._bar):
+            return
+        self._shown = now
+        text = text() if callable(text) else text
         if self._bar:
             self._bar.update(self._task, completed=done, text=text)
-            return
-        now = time.monotonic()
-        if now - self._shown >= self.every or done >= self.total > 0:
-            self._shown = now
+        else:
             self.note(f"{self.label} {done}/{self.total}{self._left(done, now)}{'  ' + text if text else ''}")
 
     def _left(self, done: int, now: float) -> str:
@@ -76,7 +83,7 @@ def _live_bar(label: str, total: int, start: int) -> tuple[Any, Any]:
         progress.TimeRemainingColumn(compact=True),
         progress.TextColumn("{task.fields[text]}", markup=False),
     )
-    bar = progress.Progress(*columns, console=Console(stderr=True), refresh_per_second=5)
+    bar = progress.Progress(*columns, console=Console(stderr=True), refresh_per_second=_FRAMES)
     task = bar.add_task(label, total=total, completed=start, text="")
     bar.start()
     return bar, task

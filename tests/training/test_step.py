@@ -77,7 +77,7 @@ def test_accumulated_gradient_is_that_of_the_mean_loss(shards):
     losses = F.cross_entropy(reference.model(parts[0]), parts[1], reduction="none")
     expected = (losses * parts[2]).sum() / parts[2].sum()
     expected.backward()
-    assert loss == pytest.approx(expected.item(), rel=1e-6)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
     for name, parameter in reference.model.named_parameters():
         torch.testing.assert_close(mine.weights[name].grad, parameter.grad, rtol=1e-4, atol=1e-6)
 
@@ -111,10 +111,10 @@ def test_clipping():
     accumulate_gradients(mine, cut(batch(), 1))
     before = {name: weight.grad.clone() for name, weight in mine.weights.items()}
     expected = math.sqrt(sum(float(g.double().pow(2).sum()) for g in before.values()))
-    assert expected > 0.25 and clip_gradients(mine) == pytest.approx(expected, rel=1e-5)
+    assert expected > 0.25 and clip_gradients(mine).item() == pytest.approx(expected, rel=1e-5)
     for name, gradient in before.items():
         torch.testing.assert_close(mine.weights[name].grad, gradient * (0.25 / expected), rtol=1e-4, atol=1e-8)
-    assert clip_gradients(mine) == pytest.approx(0.25, rel=1e-4)
+    assert clip_gradients(mine).item() == pytest.approx(0.25, rel=1e-4)
 
 
 def test_sgd_by_hand():
@@ -204,6 +204,6 @@ def test_every_step_and_shard_draws_anew():
     mine = state(model=model, optimizer={"lr": 0.0})
     losses = [train_step(mine, [part], list).loss for _ in range(3)]
     assert len(set(losses)) == 3
-    once, twice = (accumulate_gradients(state(model=model), [part] * count) for count in (1, 2))
+    once, twice = (accumulate_gradients(state(model=model), [part] * count).item() for count in (1, 2))
     assert once == losses[0] and once != pytest.approx(twice, rel=1e-6)
     assert accumulate_gradients(state(model=model, seed=1), [part]) != once

@@ -144,7 +144,7 @@ class Augment:
         for number, change in enumerate((_grey, _solarize, _blur)):
             chosen = np.flatnonzero(choice == number)
             if len(chosen):
-                where = torch.from_numpy(chosen).to(images.device)
+                where = ops.beside(images, torch.from_numpy(chosen))
                 images.index_copy_(0, where, change(images.index_select(0, where), sigma[chosen], largest))
         return images
 

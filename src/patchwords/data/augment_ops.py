@@ -18,9 +18,14 @@ GREY = 128
 _BITS = 11  # of the weights of a blur: two of them and a pixel fit 31 bits
 
 
+def beside(images: Tensor, amount: Tensor) -> Tensor:
+    """Return `amount` on the device of `images`, without waiting for what that is at."""
+    return amount.to(images.device, non_blocking=True)
+
+
 def _column(amount: Tensor, images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return `amount` (B,) as (B, 1, 1, 1) on the device of `images`."""
-    return amount.to(images.device, dtype).view(-1, 1, 1, 1)
+    return beside(images, amount).to(dtype).view(-1, 1, 1, 1)
 
 
 # geometry
@@ -33,8 +38,8 @@ def rearrange(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         rows: (B, H) int64; columns: (B, W) int64.
     """
     batch, channels, height, width = images.shape
-    index = rows[:, :, None] * width + columns[:, None, :]
-    index = index.to(images.device).view(batch, 1, -1).expand(-1, channels, -1)
+    index = beside(images, rows)[:, :, None] * width + beside(images, columns)[:, None, :]
+    index = index.view(batch, 1, -1).expand(-1, channels, -1)
     return images.reshape(batch, channels, -1).gather(2, index).view(batch, channels, rows.shape[1], columns.shape[1])
 
 
@@ -124,7 +129,7 @@ def erase(images: Tensor, boxes: Tensor) -> Tensor:
         for place, (top, left, tall, wide) in zip(places.tolist(), boxes[places].tolist(), strict=True):
             pixels[place, :, max(top, 0) : max(top + tall, 0), max(left, 0) : max(left + wide, 0)] = GREY
         return images
-    top, left, tall, wide = (boxes.to(images.device)[:, i].view(-1, 1, 1, 1) for i in range(4))
+    top, left, tall, wide = (side.view(-1, 1, 1, 1) for side in beside(images, boxes).unbind(1))
     y = torch.arange(height, device=images.device).view(1, 1, height, 1)
     x = torch.arange(width, device=images.device).view(1, 1, 1, width)
     hole = (y >= top) & (y < top + tall) & (x >= left) & (x < left + wide)
@@ -195,8 +200,8 @@ def equalize(images: Tensor) -> Tensor:
     """Return each channel with its values spread so that all are about equally frequent."""
     batch, channels = images.shape[:2]
     flat = images.reshape(batch * channels, -1)
-    offset = torch.arange(batch * channels, device=images.device).view(-1, 1) * 256
-    counts = torch.bincount((flat + offset).view(-1), minlength=batch * channels * 256).view(batch, channels, 256)
+    counts = torch.zeros(batch * channels, 256, dtype=torch.int64, device=images.device)
+    counts = counts.scatter_add_(1, flat.long(), counts.new_ones(1, 1).expand_as(flat)).view(batch, channels, 256)
     greatest = flat.amax(1).long().view(batch, channels, 1)
     step = torch.div(flat.shape[1] - counts.gather(2, greatest), 255, rounding_mode="floor")
     below = counts.cumsum(2) - counts
@@ -246,7 +251,7 @@ def blur(images: Tensor, weights: Tensor) -> Tensor:
     Args:
         weights: (B, 2 r + 1) integers that sum to 2**11.
     """
-    weights = weights.to(images.device, torch.int32)
+    weights = beside(images, weights).int()
     rows = _smooth(images.int(), weights, 2)
     return ((_smooth(rows, weights, 3) + (1 << (2 * _BITS - 1))) >> (2 * _BITS)).to(torch.uint8)
 

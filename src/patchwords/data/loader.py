@@ -62,12 +62,22 @@ class Loader:
         workers: threads.
         portion: pictures filled by one thread at a time.
         ahead: steps prepared in advance.
+        device: where steps are computed. If that is not the CPU, pictures are augmented there, by `on_device`, but for
+            the random crop, which is made at decoding; the bits may be others than those of the CPU.
     """
 
     def __init__(
-        self, labels: Tensor, plan: Plan | Once, augment: Augment | None, *, workers: int, portion: int, ahead: int
+        self,
+        labels: Tensor,
+        plan: Plan | Once,
+        augment: Augment | None,
+        *,
+        workers: int,
+        portion: int,
+        ahead: int,
+        device: str = "cpu",
     ) -> None:
-        self.labels, self.plan, self.augment = labels, plan, augment
+        self.labels, self.plan, self.augment, self.device = labels, plan, augment, device
         self.portion, self.ahead = max(1, portion), ahead if workers else 0
         self._pool = _pool(workers) if workers else None
         self._started: dict[int, _Started] = {}
@@ -99,6 +109,15 @@ class Loader:
         self.waited += time.perf_counter() - asked
         del self._started[step]
         return started.batch
+
+    def on_device(self, batch: Batch, part: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """Return a part of a batch where steps are computed: pictures (b, C, H, W) uint8, labels and weights (b,)."""
+        given = (batch.images, batch.labels, batch.weights)
+        images, labels, weights = (tensor[part].to(self.device, non_blocking=True) for tensor in given)
+        if self.augment and self.device != "cpu":
+            epoch, ids = batch.epoch[part].numpy(), batch.ids[part].numpy()
+            images = self.augment(images, epoch, ids, cropped=self._crops)
+        return images, labels, weights
 
     def batches(self, start: int = 0, stop: int | None = None) -> Iterator[Batch]:
         """Yield the batches of steps start .. stop - 1; stop=None: all of a plan that ends (`Once`)."""
@@ -150,10 +169,11 @@ class Loader:
         """Write the pictures of one portion, augmented, and the weights into `batch`; return what was rejected."""
         epoch, positions = planned.epoch[part], planned.positions[part]
         images = batch.images[part]
-        rejected, cropped = self._pictures(epoch, positions, images)
-        changed = self.augment(images, epoch, positions, cropped=cropped) if self.augment else images
-        if changed is not images:
-            images.copy_(changed)
+        rejected = self._pictures(epoch, positions, images)
+        if self.augment and self.device == "cpu":
+            changed = self.augment(images, epoch, positions, cropped=self._crops)
+            if changed is not images:
+                images.copy_(changed)
         for place in rejected:
             batch.images[part.start + place] = GREY
             batch.weights[part.start + place] = 0
@@ -163,11 +183,20 @@ class Loader:
         for portion in self._started.pop(step).portions:
             portion.cancel()
 
+    _crops = False
+    """whether pictures are cropped at random, and mirrored, as they are decoded"""
+
     def _empty(self, count: int) -> Tensor:
+        """Return memory for pictures; an accelerator reads that which is pinned without holding up the CPU."""
+        return torch.empty(count, *self._shape, dtype=torch.uint8, pin_memory=self.device == "cuda")
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        """Channels, height and width."""
         raise NotImplementedError
 
-    def _pictures(self, epoch: np.ndarray, positions: np.ndarray, images: Tensor) -> tuple[dict[int, Rejected], bool]:
-        """Write the pictures into `images`; return ({place: rejected}, whether they are cropped at random already)."""
+    def _pictures(self, epoch: np.ndarray, positions: np.ndarray, images: Tensor) -> dict[int, Rejected]:
+        """Write the pictures into `images`; return {place: rejected}."""
         raise NotImplementedError
 
     def _reject(self, sample: int, reason: str) -> None:
@@ -178,7 +207,7 @@ class MemoryLoader(Loader):
     """Batches of pictures that are all in memory.
 
     Args:
-        pixels: (M, C, H, W) uint8, on any device.
+        pixels: (M, C, H, W) uint8.
         labels: (N,) int64 class of each sample.
         rows: (N,) row of `pixels` of each sample, where they are not the same in number and order.
     """
@@ -192,19 +221,20 @@ class MemoryLoader(Loader):
         *,
         rows: Tensor | None = None,
         workers: int = 1,
+        device: str = "cpu",
     ) -> None:
         portion = math.ceil(plan.batch_size / max(1, workers))
-        super().__init__(labels, plan, augment, workers=workers, portion=portion, ahead=1)
+        super().__init__(labels, plan, augment, workers=workers, portion=portion, ahead=1, device=device)
         self.pixels, self.rows = pixels, rows
 
-    def _empty(self, count: int) -> Tensor:
-        return torch.empty(count, *self.pixels.shape[1:], dtype=torch.uint8, device=self.pixels.device)
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        return tuple(self.pixels.shape[1:])
 
-    def _pictures(self, epoch: np.ndarray, positions: np.ndarray, images: Tensor) -> tuple[dict[int, Rejected], bool]:
+    def _pictures(self, epoch: np.ndarray, positions: np.ndarray, images: Tensor) -> dict[int, Rejected]:
         chosen = torch.from_numpy(positions)
-        chosen = chosen if self.rows is None else self.rows[chosen]
-        torch.index_select(self.pixels, 0, chosen.to(self.pixels.device), out=images)
-        return {}, False
+        torch.index_select(self.pixels, 0, chosen if self.rows is None else self.rows[chosen], out=images)
+        return {}
 
 
 def _pool(workers: int) -> ThreadPoolExecutor:
@@ -276,16 +306,18 @@ class StreamLoader(Loader):
         workers: int = 2,
         on_rejected: Callable[[str, str], None] | None = None,
         scaled_decode: bool = False,
+        device: str = "cpu",
     ) -> None:
-        super().__init__(labels, plan, augment, workers=workers, portion=8, ahead=2)
+        super().__init__(labels, plan, augment, workers=workers, portion=8, ahead=2, device=device)
         self.source, self.numbers, self.paths, self.preprocess = source, numbers, paths, preprocess
         self.on_rejected, self.scaled_decode = on_rejected, scaled_decode
         self._told: set[int] = set()
 
-    def _empty(self, count: int) -> Tensor:
-        return torch.empty(count, self.preprocess.channels, *self.preprocess.image_size, dtype=torch.uint8)
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        return self.preprocess.channels, *self.preprocess.image_size
 
-    def _pictures(self, epoch: np.ndarray, positions: np.ndarray, images: Tensor) -> tuple[dict[int, Rejected], bool]:
+    def _pictures(self, epoch: np.ndarray, positions: np.ndarray, images: Tensor) -> dict[int, Rejected]:
         rejected = {}
         numbers = [int(self.numbers[sample]) for sample in positions.tolist()]
         files = [self.source.read(number) for number in numbers]
@@ -303,7 +335,7 @@ class StreamLoader(Loader):
             except DataError as error:
                 images[place] = GREY
                 rejected[place] = (int(positions[place]), error.what)
-        return rejected, self._crops
+        return rejected
 
     @property
     def _crops(self) -> bool:

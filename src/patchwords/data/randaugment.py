@@ -113,6 +113,6 @@ def randaugment(images: Tensor, layers: int, magnitude: float, draws: np.ndarray
         for number, change in enumerate(OPERATIONS.values()):
             chosen = np.flatnonzero(choice == number)
             if len(chosen):
-                where = torch.from_numpy(chosen).to(images.device)
+                where = ops.beside(images, torch.from_numpy(chosen))
                 images.index_copy_(0, where, change(images.index_select(0, where), magnitude, own[chosen, 1:]))
     return images

@@ -136,9 +136,8 @@ def job_of(study: Study, task: Task, rate: float, out: Path) -> CellJob:
     rows = torch.from_numpy(np.searchsorted(kept, train))
     labels = torch.from_numpy(manifest.labels)[rows]
     augment = Augment(run.augment, run.train.seed, run.data.interpolation)
-    loader = MemoryLoader(
-        pixels, labels, Order(run.train.seed, len(rows), run.train.batch_size), augment, rows=rows, workers=0
-    )
+    order = Order(run.train.seed, len(rows), run.train.batch_size)
+    loader = MemoryLoader(pixels, labels, order, augment, rows=rows, workers=0, device=run.train.device)
     mixer = Mixer(run.augment, len(manifest.classes), run.train.label_smoothing, run.train.seed)
     start = study.out / STARTS / task.contender.start
     state = build_state(run, decision, loader.plan, loader, preprocess, start)

@@ -94,10 +94,7 @@ class Job:
         size = self.run.train.batch_size // self.run.train.shards
         for index in range(self.run.train.shards):
             cut = slice(index * size, (index + 1) * size)
-            images, labels, weights = (
-                tensor[cut].to(self.decision.device, non_blocking=True)
-                for tensor in (batch.images, batch.labels, batch.weights)
-            )
+            images, labels, weights = self.loader.on_device(batch, cut)
             if self.state.step < self.early_steps:
                 side, augment = self.run.augment.early_crop, self.loader.augment
                 images = augment.window(images, side, batch.epoch[cut].numpy(), batch.ids[cut].numpy())

@@ -85,7 +85,7 @@ def train_steps(job: Job, signals: StopSignals) -> None:
                 result = train_step(state, job.shards(batch), partial(job.names, batch))
             if state.step % run.train.log_steps == 0 or state.step == state.steps:
                 log_step(job, log, tracker, result)
-            progress.update(state.step, describe(job, result))
+            progress.update(state.step, partial(describe, job, result))
             if measured_after(job, state.step):
                 progress.note(measure_validation(job, log, tracker))
             watch.after(state.step)
@@ -114,7 +114,13 @@ def train_steps(job: Job, signals: StopSignals) -> None:
 
 
 def log_step(job: Job, log: MetricsLog, tracker: Tracker, result: StepResult) -> None:
-    """Write one line of metrics.jsonl: only what the run computed, so that it is the same for every repetition."""
+    """Write one line of metrics.jsonl: only what the run computed, so that it is the same for every repetition.
+
+    Raises:
+        NonFiniteError: the step was taken on an accelerator and is not finite.
+    """
+    if not result.finite:
+        raise broken_down(job, job.state.non_finite() or "the loss")
     row = {"loss": result.loss, "grad_norm": result.grad_norm, "lr": result.lr}
     log.write({"step": job.state.step, "epoch": round(job.epoch, 4)} | row)
     tracker.write("train", row, job.state.step)

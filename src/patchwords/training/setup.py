@@ -71,7 +71,7 @@ def build_job(out: Path, run: RunConfig, manifest: Manifest, decision: Decision)
     if in_memory(run, manifest):
         pixels = load_pixels(pictures, preprocess, run.data.workers, show_progress("reading"))
     plan = Plan(run.train.seed, len(manifest.split("train")), run.train.batch_size)
-    loader = build_loader(run, pictures, pixels, plan, preprocess, rejected_to(out))
+    loader = build_loader(run, decision.device, pictures, pixels, plan, preprocess, rejected_to(out))
     mixer = Mixer(run.augment, len(manifest.classes), run.train.label_smoothing, run.train.seed)
     state = build_state(run, decision, plan, loader, preprocess, out)
     return Job(run, out, decision, manifest, preprocess, pictures, pixels, loader, mixer, state)
@@ -86,7 +86,8 @@ def build_state(
     model = load_start(out, run.transfer) if run.transfer.tune else build(run.model)
     if run.train.whiten_patches:
         batches = loader.batches(0, -(-WHITENED_FROM // run.train.batch_size))
-        whiten_patches(model, torch.cat([preprocess.normalize(batch.images) for batch in batches]))
+        images = [loader.on_device(batch, slice(None))[0].cpu() for batch in batches]
+        whiten_patches(model, preprocess.normalize(torch.cat(images)))
     model = model.to(decision.device).train()
     model.set_windows(run.augment.early_crop > 0)
     model.set_checkpointing(run.train.checkpoint_activations)
@@ -171,6 +172,7 @@ def list_pictures(source: Source, data: DataConfig) -> Manifest:
 
 def build_loader(
     run: RunConfig,
+    device: str,
     pictures: Pictures,
     pixels: Tensor | None,
     plan: Plan,
@@ -182,12 +184,12 @@ def build_loader(
     labels = torch.from_numpy(pictures.manifest.labels[train])
     augment = Augment(run.augment, run.train.seed, run.data.interpolation)
     if pixels is not None:
-        return MemoryLoader(pixels, labels, plan, augment, rows=torch.from_numpy(train))
+        return MemoryLoader(pixels, labels, plan, augment, rows=torch.from_numpy(train), device=device)
     paths = [pictures.manifest.pictures[i].path for i in train.tolist()]
     workers = run.data.workers
     return StreamLoader(
         pictures, train.tolist(), paths, labels, plan, preprocess, augment, workers=workers, on_rejected=on_rejected,
-        scaled_decode=run.data.scaled_decode,
+        scaled_decode=run.data.scaled_decode, device=device,
     )  # fmt: skip
 
 

@@ -34,11 +34,26 @@ class Shard:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one step measured."""
+    """What one step measured; an accelerator has it when it is done, and is waited for by who asks."""
 
-    loss: float
-    grad_norm: float
+    measured: tuple[Tensor, Tensor]
+    """loss and norm of the gradient, where they were computed"""
     lr: float
+
+    @property
+    def loss(self) -> float:
+        """Return the mean loss of the batch."""
+        return self.measured[0].item()
+
+    @property
+    def grad_norm(self) -> float:
+        """Return the norm of its gradient, before clipping."""
+        return self.measured[1].item()
+
+    @property
+    def finite(self) -> bool:
+        """Return whether both are finite numbers."""
+        return math.isfinite(self.loss) and math.isfinite(self.grad_norm)
 
 
 class TrainState:
@@ -67,6 +82,11 @@ class TrainState:
         if dtype == torch.float32:  # one storage for both: nothing to copy after a step
             for name, parameter in self.parameters.items():
                 parameter.data = self.weights[name].data
+
+    @property
+    def waited_for(self) -> bool:
+        """Whether results are there when a call returns: on a CPU. Asking an accelerator for one holds both up."""
+        return next(iter(self.weights.values())).is_cpu
 
     def averaged(self) -> dict[str, Tensor]:
         """Return the weights to evaluate and ship: the moving average where there is one."""
@@ -131,6 +151,8 @@ def layer_scales(model: nn.Module, run: RunConfig, weights: dict[str, Tensor]) -
 def train_step(state: TrainState, shards: list[Shard], names: Callable[[], list[str]]) -> StepResult:
     """Take one step, or raise and change nothing.
 
+    An accelerator is not waited for: there a step that is not finite is taken, and found by who reads its result.
+
     Args:
         shards: the batch, cut into its virtual shards.
         names: called on failure for the files of the batch.
@@ -138,20 +160,20 @@ def train_step(state: TrainState, shards: list[Shard], names: Callable[[], list[
     Raises:
         NonFiniteError: the loss or a gradient is not a finite number; names step, weight and files.
     """
-    loss = accumulate_gradients(state, shards)
-    grad_norm = clip_gradients(state)
-    if not (math.isfinite(loss) and math.isfinite(grad_norm)):
-        raise _non_finite(state, loss, names())
+    measured = accumulate_gradients(state, shards), clip_gradients(state)
     factor = optim.schedule_factor(state.run.schedule, state.step, state.steps, state.warmup_steps)
+    result = StepResult(measured, factor * state.run.optimizer.lr)
+    if state.waited_for and not result.finite:
+        raise _non_finite(state, result.loss, names())
     state.optimizers.set_learning_rate(factor)
     state.optimizers.step(state.lanes)
     state.step += 1
     state.round_weights()
     update_average(state)
-    return StepResult(loss, grad_norm, factor * state.run.optimizer.lr)
+    return result
 
 
-def accumulate_gradients(state: TrainState, shards: list[Shard]) -> float:
+def accumulate_gradients(state: TrainState, shards: list[Shard]) -> Tensor:
     """Leave in every weight's `.grad` the gradient of the batch's mean loss; return that loss.
 
     Each shard is computed on its own, with dropout drawn from (seed, step, shard), and the shards are added
@@ -164,7 +186,7 @@ def accumulate_gradients(state: TrainState, shards: list[Shard]) -> float:
     for shard_loss, gradients in state.lanes.map(partial(shard_gradients, state, total), list(enumerate(shards))):
         _add_gradients(state, gradients)
         loss += shard_loss
-    return loss.item()
+    return loss
 
 
 def shard_gradients(state: TrainState, total: Tensor, numbered: tuple[int, Shard]) -> tuple[Tensor, Sequence[Tensor]]:
@@ -195,13 +217,13 @@ def weighted_loss(logits: Tensor | tuple[Tensor, ...], shard: Shard) -> Tensor:
     return (losses * shard.weights).sum()
 
 
-def clip_gradients(state: TrainState) -> float:
+def clip_gradients(state: TrainState) -> Tensor:
     """Scale the gradient to the configured norm and return its norm before."""
     gradients = [weight.grad for weight in state.weights.values()]
-    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))).item()
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
     limit = state.run.optimizer.clip_norm
-    if limit and norm > limit:
-        torch._foreach_mul_(gradients, limit / (norm + 1e-6))
+    if limit and (not state.waited_for or norm > limit):
+        torch._foreach_mul_(gradients, (limit / (norm + 1e-6)).clamp(max=1))
     return norm
 
 
