@@ -116,6 +116,13 @@ def test_used_only_where_they_pay(dtype, pays):
         assert not kernels.pay(x)
 
 
+@pytest.mark.parametrize("family, ours", [(25, True), (26, False), (0, False)])
+def test_gradients_of_dense_layers_are_ours_where_long_rows_pay(monkeypatch, family, ours):
+    monkeypatch.setattr(kernels, "_amd_family", lambda: family)
+    made = kernels.linear(normal(5, 8, dtype=torch.bfloat16), normal(16, 8, dtype=torch.bfloat16), None)
+    assert ("_Dense" in made.grad_fn.name()) is ours
+
+
 @pytest.fixture
 def amd(monkeypatch):
     if not torch.backends.mkldnn.is_available():

@@ -53,9 +53,10 @@ def ways(task: Task) -> Iterator[tuple[Contestant, Without]]:
     shards = 2 if len(task.images) % 2 == 0 else 1
     yield replace(ours(task, shards), side=f"{OURS}, all levers, {shards} shards"), nullcontext
     fused = {"training": 0, "inference": 0}
+    whose, gradients = ("torch's", F.linear) if kernels.long_rows_pay() else ("our", kernels.dense)
     for what, module, attribute, value in (
         ("torch's fused attention", attention, "EXPLICIT_TOKENS", fused),
-        ("torch's gradients of dense layers", kernels, "linear", F.linear),
+        (f"{whose} gradients of dense layers", kernels, "linear", gradients),
     ):
         yield _named(ours(task, shards), what), _replaced(module, attribute, value)
     yield _named(ours(task, shards, lanes=1), "every operation shared by all threads, no lanes"), nullcontext

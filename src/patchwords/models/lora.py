@@ -44,8 +44,7 @@ class LowRankDense(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (..., outputs) of (..., inputs)."""
-        dense = kernels.dense if kernels.pay(x) else F.linear
-        return dense(x, self.frozen, self.bias) + self.scale * F.linear(F.linear(x, self.lora_a), self.lora_b)
+        return kernels.linear(x, self.frozen, self.bias) + self.scale * F.linear(F.linear(x, self.lora_a), self.lora_b)
 
 
 def add_low_rank(model: nn.Module, rank: int, alpha: float, mlp: bool = False) -> list[str]:
