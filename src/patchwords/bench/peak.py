@@ -20,7 +20,7 @@ GPU_SHAPES = ((8192, 8192, 8192), (16384, 4096, 4096))
 NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16", torch.int8: "int8"}
 BOUNDS = {"fp32": 1e-5, "bf16": 0.01, "fp16": 0.001, "int8": 1e-5, "tf32": 0.002, "fp8": 0.01}
 """of the difference from float64, as a share of the norm; int8 and fp8 are compared as they are rounded already"""
-ROUNDS = 5
+ROUNDS = 12
 
 Work = Callable[[], Tensor]
 
