@@ -7,9 +7,9 @@ thread of a Zen 4, torch 2.13, `vit_tiny_patch4_32`:
   alone takes up to 40 % of a step (Zen 5). The scale rides in the product, scores and softmax share one buffer, so do
   their gradients, and q, k, v and their gradients are moved in one copy each. timm's step with fused attention and
   float32 weights runs at 0.43 of the GEMM peak here, with plain attention and bfloat16 weights at 0.67.
-- `dense`: the gradient of the weight is x^T g or its transpose g^T x; on a Zen 4 oneDNN makes the one with the longer rows
-  1.05 to 1.13 times as fast (autograd always asks for g^T x). On a Zen 5 it does not, and a step through torch's own
-  gradients, which call no Python, is 1.01 to 1.05 times as fast: there they are used.
+- `dense`: the gradient of the weight is x^T g or its transpose g^T x; on a Zen 4 oneDNN makes the one with the longer
+  rows 1.05 to 1.13 times as fast (autograd always asks for g^T x). On a Zen 5 it does not, and a step through torch's
+  own gradients, which call no Python, is 1.01 to 1.05 times as fast: there they are used.
 - `dense` in float32: torch asks MKL, which takes a slower path on processors of AMD; oneDNN does not. One thread of a
   Zen 5, GFLOP/s of MKL and oneDNN for 1576 x 384 by 384 x 1536: forward 110 and 241, gradient of the input 109 and 254,
   of the weight 107 and 199; for 50 x 192 by 192 x 192 101 and 119.
