@@ -174,7 +174,7 @@ def _pool(config: ViTConfig, tokens: int) -> Iterator[Part]:
     """Yield attention pooling: one learned query, the same for all pictures, and an MLP (2106.04560)."""
     dim, patches = config.dim, tokens - config.num_prefix_tokens
     fused = Kept(2 * patches * dim, float32=config.num_heads)
-    written = Kept((2 * patches + config.num_prefix_tokens + 1) * dim + config.num_heads * patches)
+    written = Kept((2 * patches + 1) * dim + config.num_heads * patches)
     yield Part("pooling", dim + dim * dim + dim, dim * dim)  # the query and its matrix
     yield dense("pooling", dim, 2 * dim, patches)
     yield Part("pooling", 0, 2 * patches * dim, fused, written)

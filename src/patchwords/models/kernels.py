@@ -55,7 +55,7 @@ def dense(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Return what `dense` does, by it or by torch, whichever is faster."""
-    return (dense if (long_rows_pay() and pay(x)) or _pays_in_float32(x, weight) else F.linear)(x, weight, bias)
+    return (dense if (pay(x) and long_rows_pay()) or _pays_in_float32(x, weight) else F.linear)(x, weight, bias)
 
 
 def _pays_in_float32(x: Tensor, weight: Tensor) -> bool:
@@ -122,8 +122,9 @@ def attention(qkv: Tensor, num_heads: int, bias: Tensor | None = None) -> Tensor
 class _Dense(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return _product(x, weight, bias)
+        ctx.shape, rows = x.shape, _rows(x)
+        ctx.save_for_backward(rows, weight)
+        return _product(rows, weight, bias).view(*x.shape[:-1], -1)
 
     @staticmethod
     @once_differentiable
@@ -131,8 +132,8 @@ class _Dense(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         rows, needs = _rows(grad), ctx.needs_input_grad
         return (
-            _product(rows, weight.t()).view(x.shape) if needs[0] else None,
-            _weight_gradient(rows, _rows(x)) if needs[1] else None,
+            _product(rows, weight.t()).view(ctx.shape) if needs[0] else None,
+            _weight_gradient(rows, x) if needs[1] else None,
             rows.sum(0) if needs[2] else None,
         )
 
