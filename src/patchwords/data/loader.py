@@ -66,6 +66,9 @@ class Loader:
             the random crop, which is made at decoding; the bits may be others than those of the CPU.
     """
 
+    _crops = False
+    """whether pictures are cropped at random, and mirrored, as they are decoded"""
+
     def __init__(
         self,
         labels: Tensor,
@@ -182,9 +185,6 @@ class Loader:
     def _cancel(self, step: int) -> None:
         for portion in self._started.pop(step).portions:
             portion.cancel()
-
-    _crops = False
-    """whether pictures are cropped at random, and mirrored, as they are decoded"""
 
     def _empty(self, count: int) -> Tensor:
         """Return memory for pictures; an accelerator reads that which is pinned without holding up the CPU."""
