@@ -124,7 +124,7 @@ class _Dense(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.shape, rows = x.shape, _rows(x)
         ctx.save_for_backward(rows, weight)
-        return _product(rows, weight, bias).view(*x.shape[:-1], -1)
+        return _product(rows, weight, bias).view(*x.shape[:-1], len(weight))
 
     @staticmethod
     @once_differentiable
