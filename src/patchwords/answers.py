@@ -14,6 +14,7 @@ import torch
 from .checkpoint import LoadedModel, predict_probabilities, ranked
 from .data.evaluation import Found, Labelled, batched, find_pictures, labelled_of_data, labelled_of_run
 from .errors import ConfigError, DataError, PatchwordsError, printable
+from .export.choose import Wish, choose
 from .export.engine import Engine, answering
 from .export.read import is_exported
 from .export.read import read as read_exported
@@ -47,6 +48,7 @@ def predict(
     batch_size: int = 32,
     engine: str = "torch",
     precision: str = "",
+    device: str = "auto",
     trusted: bool = False,
     views: int = 1,
     **options: Any,
@@ -59,6 +61,7 @@ def predict(
         loaded: anything that `load` reads, what it returned, or a file that `export` wrote.
         engine: torch, onnx, openvino, or auto: the fastest that is installed and answers alike (docs/export.md).
         precision: fp32 (default) or bf16; of an exported file: its own.
+        device: of torch: cpu, cuda, mps; auto: the fastest there is.
         trusted: read a .pt2 file, which can run code that is in it.
         views: of each picture, whose probabilities are averaged: 1, 2 (mirrored too) or 6 (both also moved by a pixel).
         options: as for `load`.
@@ -69,7 +72,7 @@ def predict(
     """
     if top < 1:
         raise ConfigError(f"{top} is too small", where="--top", fix="Give 1 or more")
-    wish = (engine, precision, trusted)
+    wish = Wish(engine, precision, device, trusted)
     model = _opened(loaded, wish, options)
     found = list(find_pictures(paths)) if engine == "auto" else find_pictures(paths)
     if not isinstance(model.model, Engine):
@@ -80,9 +83,8 @@ def predict(
         yield from _predict_batch(model, part, top)
 
 
-def _opened(checkpoint: LoadedModel | str | Path, wish: tuple[str, str, bool], options: Mapping[str, Any]) -> Any:
+def _opened(checkpoint: LoadedModel | str | Path, wish: Wish, options: Mapping[str, Any]) -> Any:
     """Return a model with classes: a checkpoint as it is loaded, or an exported file through its own runtime."""
-    engine, precision, trusted = wish
     if isinstance(checkpoint, LoadedModel):
         return _with_classes(checkpoint)
     if not is_exported(checkpoint) or Path(checkpoint).is_dir():
@@ -90,22 +92,19 @@ def _opened(checkpoint: LoadedModel | str | Path, wish: tuple[str, str, bool], o
     if options:
         fix = "Export the checkpoint again with it"
         raise ConfigError("an exported file cannot be changed", where=f"--{next(iter(options))}", fix=fix)
-    found = read_exported(checkpoint, trusted=trusted)
-    if engine not in ("auto", "torch", found.name) or precision not in ("", found.description.precision):
+    found = read_exported(checkpoint, trusted=wish.trusted)
+    wish.require_device(found.name)
+    if wish.engine not in ("auto", "torch", found.name) or wish.precision not in ("", found.description.precision):
         what = f"is answered by {found.name} in {found.description.precision}"
         raise ConfigError(what, where=str(checkpoint), fix="Leave out --engine and --precision, or give the checkpoint")
     return answering(found)
 
 
-def _engaged(loaded: LoadedModel, wish: tuple[str, str, bool], pictures: int, batch_size: int) -> LoadedModel:
+def _engaged(loaded: LoadedModel, wish: Wish, pictures: int, batch_size: int) -> LoadedModel:
     """Return `loaded` as it is answered by the engine that is wished for."""
-    from .export.choose import Wish, choose
-
-    asked = Wish(wish[0], wish[1] or "fp32")
-    asked.check()
-    if asked == Wish():
-        return loaded
-    return answering(choose(loaded, asked, pictures, batch_size))
+    wish.check()
+    plain = (wish.engine, wish.precision or "fp32", wish.require_device(wish.engine)) == ("torch", "fp32", "cpu")
+    return loaded if plain else answering(choose(loaded, wish, pictures, batch_size))
 
 
 def _with_classes(loaded: LoadedModel) -> LoadedModel:
@@ -141,6 +140,7 @@ def evaluate(
     report: str | Path = "",
     engine: str = "torch",
     precision: str = "",
+    device: str = "auto",
     trusted: bool = False,
     views: int = 1,
     **options: Any,
@@ -153,7 +153,7 @@ def evaluate(
         data: a data set as for `train`; "": the run's own, as it was split then.
         split: train, val, test or all; "": test where there is one, else val, else train.
         report: HTML file to write, with confusion, calibration and the worst mistakes.
-        engine, precision, trusted, views: as for `predict`.
+        engine, precision, device, trusted, views: as for `predict`.
         options: as for `load`.
 
     Raises:
@@ -164,7 +164,7 @@ def evaluate(
         from .report.evaluation import check_page, write_evaluation
 
         check_page(Path(report))
-    wish = (engine, precision, trusted)
+    wish = Wish(engine, precision, device, trusted)
     loaded = _opened(run, wish, options)
     exported = isinstance(loaded.model, Engine)
     if report and exported:

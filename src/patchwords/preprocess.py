@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from .config import INTERPOLATIONS, RESIZES, DataConfig
 from .decode import DECODE_RULE, decode, stated_size
+from .device import beside
 from .errors import CheckpointError, ConfigError
 
 Box = tuple[int, int, int, int]
@@ -106,7 +107,7 @@ class Preprocess:
         It is computed in float32, then rounded to `dtype`.
         """
         given = (torch.tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
-        mean, std = (values.to(pixels.device, non_blocking=True) for values in given)
+        mean, std = (beside(values, pixels) for values in given)
         return pixels.to(torch.float32).div_(255).sub_(mean).div_(std).to(dtype)
 
     def to_json(self) -> dict[str, Any]:

@@ -21,6 +21,13 @@ def test_every_engine_is_checked_and_timed() -> None:
     assert found[", int8, batch 3"] == found[", merging 2, int8, batch 3"] == {"patchwords onnx int8"}
 
 
+def test_away_from_the_processor_torch_alone_is_measured() -> None:
+    """ "cpu:0" is such a device, and this processor."""
+    rows = infer.measure_inference("vit_digits", 2, 2, device="cpu:0")
+    assert {row.side for row in rows} == {"patchwords torch fp32", "patchwords torch bf16"}
+    assert all(row.passed and row.of_peak for row in rows)
+
+
 def test_a_side_that_answers_otherwise_has_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(infer.BOUNDS, "bf16", 1e-9)
     rows = infer.measure_inference("vit_digits", 2, 2, engines=("torch",))

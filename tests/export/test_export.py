@@ -12,7 +12,8 @@ import torch
 
 import patchwords as pw
 from patchwords.checkpoint import LoadedModel
-from patchwords.export import BOUNDS, Exported, openvino_file, read, write
+from patchwords.export import BOUNDS, Exported, choose, openvino_file, read, write
+from patchwords.export.engine import TorchEngine
 from patchwords.preprocess import Preprocess
 
 from ..command_line import assert_one_line, call
@@ -126,6 +127,26 @@ def test_engines_answer_as_torch(engine: str, run: Path) -> None:
 def test_torch_in_bfloat16_is_near(run: Path) -> None:
     wanted, found = pw.evaluate(run), pw.evaluate(run, precision="bf16")
     assert found.loss != wanted.loss and found.loss == pytest.approx(wanted.loss, abs=0.02)
+
+
+@pytest.mark.parametrize("engine", ["torch", "auto"])
+def test_torch_answers_on_another_device(engine: str, run: Path, monkeypatch) -> None:
+    """ "cpu:0" is such a device, and this processor."""
+    wanted = pw.evaluate(run, device="cpu")
+    monkeypatch.setattr(choose, "choose_device", lambda wanted, where: "cpu:0")
+    monkeypatch.setattr(choose, "EXPORT_SECONDS", 0.0)
+    monkeypatch.setattr(choose, "_fastest", None)
+    moved = []
+    monkeypatch.setattr(choose, "TorchEngine", lambda *arguments: moved.append(TorchEngine(*arguments)) or moved[-1])
+    assert pw.evaluate(run, engine=engine).as_dict() == wanted.as_dict()
+    assert [each.device for each in moved] == ["cpu:0"]
+
+
+def test_a_device_that_cannot_answer_is_refused(run: Path, exported: Files) -> None:
+    assert_one_line(call("eval", run, "--device", "mps"), 2, "--device", "not available", "cpu")
+    assert_one_line(call("predict", run, "x.png", "--device", "gpu"), 2, "--device", "not a choice", "cuda")
+    for what in ((run, "--engine", "onnx"), (exported["onnx", "fp32"].out, "digits")):
+        assert_one_line(call("eval", *what, "--device", "cuda"), 2, "--device", "processor")
 
 
 def test_what_answers_otherwise_is_not_left_behind(run: Path, tmp_path: Path, monkeypatch) -> None:

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import patchwords as pw
 from patchwords import checkpoint
 from patchwords.training import Request, train
+from patchwords.training.decision import compile_for
 from patchwords.training.job import Job
 from patchwords.training.setup import build_job, set_up
 from patchwords.training.step import TrainState, train_step
@@ -84,6 +85,21 @@ def test_pictures_augmented_on_the_device_are_the_same(folder, tmp_path, picture
             assert torch.equal(a.images, b.images) and torch.equal(a.targets, b.targets)
     here.close()
     there.close()
+
+
+def test_a_model_compiled_for_a_gpu_trains_as_it_is():
+    """Here no graph is recorded, but all else is done that is done there."""
+    model = pw.create_model("vit_digits", num_classes=4).train()
+    forward = compile_for(model, "cuda")
+    for count, side in ((3, 8), (3, 8), (2, 8)):
+        images = torch.rand(count, 1, side, side)
+        answers = []
+        for way in (model, forward):
+            logits = way(images)
+            answers.append([logits, *torch.autograd.grad(logits.logsumexp(1).sum(), list(model.parameters()))])
+        for ours, wanted in zip(*answers, strict=True):
+            torch.testing.assert_close(wanted, ours, rtol=1e-4, atol=1e-5)
+    torch.compiler.reset()
 
 
 def test_a_step_that_is_not_finite_is_found_when_it_is_read(folder, tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..config import OptimizerConfig, RunConfig, ScheduleConfig, TrainConfig
 from ..models import create_model
+from ..training.decision import compile_for
 from ..training.lanes import Lanes
 from ..training.step import Shard, TrainState, train_step
 from .peers import timm_twin
@@ -100,7 +101,7 @@ def ours(
     state.lanes = Lanes(lanes or (min(shards, torch.get_num_threads()) if on_cpu else 1))
     state.model.set_checkpointing(recompute)
     if compiled:
-        state.forward = torch.compile(state.model, dynamic=False)
+        state.forward = compile_for(state.model, task.images.device.type)
     batch: list[Shard] = []
 
     def feed(images: Tensor, labels: Tensor) -> None:
@@ -154,7 +155,7 @@ def timm_tuned(task: Task, micro: int, compiled: bool) -> Contestant:
     masters = [parameter.detach().clone() for parameter in model.parameters()]
     optimizer = torch.optim.AdamW(masters, lr=LR, weight_decay=0.0, fused=True)
     parameters = list(model.bfloat16().parameters())
-    forward = torch.compile(model, dynamic=False) if compiled else model
+    forward = compile_for(model, task.images.device.type) if compiled else model
     portions: list[tuple[Tensor, Tensor]] = []
 
     def feed(images: Tensor, labels: Tensor) -> None:

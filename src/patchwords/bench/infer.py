@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..checkpoint import LoadedModel
 from ..cost import cost_of
+from ..device import DTYPES
 from ..errors import PatchwordsError
 from ..export.check import made_up
 from ..export.description import describe
@@ -32,7 +33,6 @@ FLIPPED = {"fp32": 0.02, "bf16": 0.1, "int8": 0.15}
 """precision -> share of other first labels; the logits of a model that learnt nothing are close to each other"""
 ENGINES = ("torch", "onnx", "openvino")
 CLASSES, CALIBRATED = 10, 32
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 Answer = Callable[[Tensor], Tensor]
 
@@ -45,6 +45,7 @@ def measure_inference(
     peers: bool = False,
     engines: tuple[str, ...] = ENGINES,
     merge: int = 0,
+    device: str = "",
     **options: Any,
 ) -> list[Row]:
     """Return a row for each engine and precision; the reference answers picture by picture: batching is checked too.
@@ -55,22 +56,28 @@ def measure_inference(
         peers: the sides of others too, those that are installed.
         engines: of ours; one that is not installed is left out.
         merge: also merge so many tokens a block, see docs/merging.md.
+        device: of torch, with the pictures already there; "": the GPU where there is one. Away from the processor only
+            what computes there is measured.
         options: of the model.
     """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    engines = engines if device == "cpu" else ("torch",)
     torch.manual_seed(0)
     model = create_model(name, num_classes=CLASSES, **options).eval()
     torch.nn.init.normal_(model.head.weight, std=0.02)  # a head of zeros would answer zero for everything
     values = (0.5,) * model.config.in_channels
     preprocess = Preprocess(image_size=model.config.image_size, channels=len(values), mean=values, std=values)
     loaded = LoadedModel(model, tuple(map(str, range(CLASSES))), preprocess, {})
+    peaks = {precision: measure_peak(dtype, torch.device(device).type) for precision, dtype in DTYPES.items()}
     cases = {"": loaded, f", merging {merge}": _merging(loaded, merge)} if merge else {"": loaded}
     pixels, rows = made_up(preprocess, batch_size), []
-    others = peers_of(loaded, pixels) if peers else {}
-    sides = {(case, *key): side for case, model in cases.items() for key, side in _ours(model, engines).items()}
-    answers = {key: (lambda side=side: side(pixels)) for key, side in sides.items()}
+    others = peers_of(loaded, pixels, device) if peers else {}
+    sides = {(case, *key): side for case, model in cases.items() for key, side in _ours(model, engines, device).items()}
+    there = pixels.to(device)
+    answers = {key: (lambda side=side: side(there)) for key, side in sides.items()}
     answers |= {("", precision, side): answer for (side, precision), answer in others.items()}
     wanted = {case: _one_by_one(model, pixels) for case, model in cases.items()}
-    checks = {key: _checks(answer(), wanted[key[0]], key[1]) for key, answer in answers.items()}
+    checks = {key: _checks(answer().cpu(), wanted[key[0]], key[1]) for key, answer in answers.items()}
     right = {key: answer for key, answer in answers.items() if all(check.passed for check in checks[key])}
     # Each side runs once without a clock before it is timed: threads of the side before still spin for a while.
     seconds = alternate({each: right[key] for key in right for each in (("before", key), key)}, rounds)
@@ -82,7 +89,8 @@ def measure_inference(
                 own = key[0] == case and (key[1] == "int8") == bool(kind) and key[2].startswith("patchwords")
                 if own or (key[2], key[1]) in others:
                     taken = seconds.get(key, ())
-                    share = _share(flops, taken, key[1]) if own or not case else None
+                    known = taken and key[1] in peaks and (own or not case)
+                    share = flops / min(taken) / peaks[key[1]] if known else None
                     rows.append(Row(title, f"{key[2]} {key[1]}", found, taken, share))
     return rows
 
@@ -93,7 +101,7 @@ def _merging(loaded: LoadedModel, merge: int) -> LoadedModel:
     return dataclasses.replace(loaded, model=model)
 
 
-def _ours(loaded: LoadedModel, engines: tuple[str, ...]) -> dict[tuple[str, str], Engine]:
+def _ours(loaded: LoadedModel, engines: tuple[str, ...], device: str) -> dict[tuple[str, str], Engine]:
     """Return (precision, side) -> engine, exported where it is not torch."""
     made: dict[tuple[str, str], Engine] = {}
     pictures = list(made_up(loaded.preprocess, 2 * CALIBRATED)[CALIBRATED:].split(8))
@@ -101,8 +109,8 @@ def _ours(loaded: LoadedModel, engines: tuple[str, ...]) -> dict[tuple[str, str]
         for engine in filter(installed, engines):
             for precision in BOUNDS:
                 if engine == "torch":
-                    if precision in _DTYPES:
-                        made[precision, "patchwords torch"] = TorchEngine(loaded, describe(loaded, precision))
+                    if precision in DTYPES:
+                        made[precision, "patchwords torch"] = TorchEngine(loaded, describe(loaded, precision), device)
                     continue
                 try:
                     require_possible(engine, precision)
@@ -127,10 +135,3 @@ def _checks(found: Tensor, wanted: Tensor, precision: str) -> tuple[Check, Check
         Check("logits as in float32, one by one", error, BOUNDS[precision]),
         Check("other first labels", flipped, FLIPPED[precision]),
     )
-
-
-def _share(flops: float, taken: tuple[float, ...], precision: str) -> float | None:
-    """Return the rate as a share of the peak of the type, which int8 has none of here."""
-    if not taken or precision not in _DTYPES:
-        return None
-    return flops / min(taken) / measure_peak(_DTYPES[precision])

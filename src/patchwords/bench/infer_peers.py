@@ -23,16 +23,17 @@ from .peers import timm_twin
 Sides = dict[tuple[str, str], Callable[[], Tensor]]
 
 
-def peers_of(loaded: LoadedModel, pixels: Tensor) -> Sides:
+def peers_of(loaded: LoadedModel, pixels: Tensor, device: str = "cpu") -> Sides:
     """Return (side, precision) -> what answers `pixels`; what is not installed is left out, with a line that says so.
 
     Each gets what it takes, normalised already: that is work of ours which they are spared.
 
     Args:
         pixels: uint8 (B, C, H, W).
+        device: where they answer; away from the processor those that can.
     """
-    images, sides = loaded.preprocess.normalize(pixels), {}
-    for make in (_timm, _transformers, _onnxruntime, _openvino):
+    images, sides = loaded.preprocess.normalize(pixels).to(device), {}
+    for make in (_timm, _transformers, _onnxruntime, _openvino)[: 4 if device == "cpu" else 2]:
         try:
             with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
                 warnings.simplefilter("ignore")
@@ -44,7 +45,7 @@ def peers_of(loaded: LoadedModel, pixels: Tensor) -> Sides:
 
 
 def _timm(loaded: LoadedModel, images: Tensor) -> Sides:
-    plain, half = timm_twin(loaded.model), timm_twin(loaded.model).bfloat16()
+    plain, half = (timm_twin(loaded.model).to(images.device, dtype) for dtype in (torch.float32, torch.bfloat16))
     small, compiled = images.bfloat16(), torch.compile(copy.deepcopy(half))
     compiled(small)
     return {
@@ -63,7 +64,7 @@ def _transformers(loaded: LoadedModel, images: Tensor) -> Sides:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model"
         write(loaded, path, "transformers", all_formats())
-        model = AutoModelForImageClassification.from_pretrained(path).eval().bfloat16()
+        model = AutoModelForImageClassification.from_pretrained(path).eval().to(images.device, torch.bfloat16)
     small = images.bfloat16()
     return {("transformers eager", "bf16"): lambda: model(small).logits}
 

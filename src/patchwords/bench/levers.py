@@ -26,7 +26,7 @@ def measure_levers(name: str, batch_size: int, rounds: int, **options: int) -> l
 
     Each way is held against float32 first, as in `measure_step`. Bytes of memory are in `measure_memory`.
     """
-    task = Task.of_noise(name, batch_size, **options)
+    task, peak = Task.of_noise(name, batch_size, **options), measure_peak(torch.bfloat16, "cpu")
     reference, case = Reference(plain(task)), f"step {name}, batch {batch_size}: one lever at a time"
     checks, works, rows, opened = {}, {}, [], []
     for contestant, without in ways(task):
@@ -41,7 +41,7 @@ def measure_levers(name: str, batch_size: int, rounds: int, **options: int) -> l
     seconds = alternate(works, rounds)
     for contestant in opened:
         contestant.close()
-    flops, peak = batch_size * cost_of(task.model.config).training_flops, measure_peak(torch.bfloat16, "cpu")
+    flops = batch_size * cost_of(task.model.config).training_flops
     for side, found in checks.items():
         taken = seconds.get(side, ())
         rows.append(Row(case, side, found, taken, flops / min(taken) / peak if taken else None, batch_size))

@@ -40,6 +40,8 @@ class Peak:
 def measure_peak(dtype: torch.dtype, device: str = "cpu") -> float:
     """Return operations a second of the best product, measured once in a process.
 
+    To be asked before what is held against it runs, whose idle threads may be about for a while.
+
     Args:
         dtype: float32 (on a CPU by torch's own library or by oneDNN, whichever is faster), bfloat16, float16 or int8
             (products of uint8 and int8 to float32).

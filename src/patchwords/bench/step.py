@@ -33,6 +33,7 @@ def measure_step(name: str, batch_size: int, rounds: int, peers: bool = False, *
         options: of `create_model`.
     """
     task = Task.of_noise(name, batch_size, **options)
+    peak = measure_peak(torch.bfloat16, task.images.device.type)
     reference = Reference(plain(task, timm_twin(task.model, fused_attention=False) if peers else None))
     case, rows, runners = f"step {name}, batch {batch_size}", [], {}
     try:
@@ -53,7 +54,6 @@ def measure_step(name: str, batch_size: int, rounds: int, peers: bool = False, *
         for contestant in runners:
             contestant.close()
     flops = batch_size * cost_of(task.model.config).training_flops
-    peak = measure_peak(torch.bfloat16, task.images.device.type) if finalists else None
     for contestant, taken in seconds.items():
         checks = runners[contestant]
         rows.append(Row(case, contestant.side, checks, taken, flops / min(taken) / peak, batch_size))

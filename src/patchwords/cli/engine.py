@@ -1,4 +1,4 @@
-"""The options of every command that answers about pictures: which engine, in which precision, from how many views."""
+"""The options of every command that answers about pictures: which engine, in which precision, where, how many views."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ ENGINES = "auto, torch (default), onnx, openvino"
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
-    """Add --engine, --precision, --trust and --views."""
+    """Add --engine, --precision, --device, --trust and --views."""
     group = parser.add_argument_group("the engine", "CHECKPOINT may also be a file that `patchwords export` wrote")
     group.add_argument("--engine", metavar="NAME", default="torch", help=f"what answers: {ENGINES}")
     group.add_argument("--precision", metavar="NAME", default="", help="fp32 (default) or bf16")
+    group.add_argument("--device", metavar="D", default="auto", help="of torch: auto (default), cpu, cuda, mps")
     group.add_argument("--trust", action="store_true", help="read a .pt2 file, which can run code that is in it")
     group.add_argument(
         "--views",
@@ -28,6 +29,7 @@ def engine_options(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "engine": arguments.engine,
         "precision": arguments.precision,
+        "device": arguments.device,
         "trusted": arguments.trust,
         "views": arguments.views,
     }

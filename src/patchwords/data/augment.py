@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..config import AugmentConfig
+from ..device import beside
 from ..preprocess import Box
 from ..randomness import uniform
 from . import augment_ops as ops
@@ -144,7 +145,7 @@ class Augment:
         for number, change in enumerate((_grey, _solarize, _blur)):
             chosen = np.flatnonzero(choice == number)
             if len(chosen):
-                where = ops.beside(images, torch.from_numpy(chosen))
+                where = beside(torch.from_numpy(chosen), images)
                 images.index_copy_(0, where, change(images.index_select(0, where), sigma[chosen], largest))
         return images
 

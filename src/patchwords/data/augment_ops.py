@@ -12,20 +12,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..device import beside
+
 GREY = 128
 """what holes and uncovered corners are filled with: the middle, which normalizes to about 0"""
 
 _BITS = 11  # of the weights of a blur: two of them and a pixel fit 31 bits
 
 
-def beside(images: Tensor, amount: Tensor) -> Tensor:
-    """Return `amount` on the device of `images`, without waiting for what that is at."""
-    return amount.to(images.device, non_blocking=True)
-
-
 def _column(amount: Tensor, images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return `amount` (B,) as (B, 1, 1, 1) on the device of `images`."""
-    return beside(images, amount).to(dtype).view(-1, 1, 1, 1)
+    return beside(amount, images).to(dtype).view(-1, 1, 1, 1)
 
 
 # geometry
@@ -38,7 +35,7 @@ def rearrange(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         rows: (B, H) int64; columns: (B, W) int64.
     """
     batch, channels, height, width = images.shape
-    index = beside(images, rows)[:, :, None] * width + beside(images, columns)[:, None, :]
+    index = beside(rows, images)[:, :, None] * width + beside(columns, images)[:, None, :]
     index = index.view(batch, 1, -1).expand(-1, channels, -1)
     return images.reshape(batch, channels, -1).gather(2, index).view(batch, channels, rows.shape[1], columns.shape[1])
 
@@ -129,7 +126,7 @@ def erase(images: Tensor, boxes: Tensor) -> Tensor:
         for place, (top, left, tall, wide) in zip(places.tolist(), boxes[places].tolist(), strict=True):
             pixels[place, :, max(top, 0) : max(top + tall, 0), max(left, 0) : max(left + wide, 0)] = GREY
         return images
-    top, left, tall, wide = (side.view(-1, 1, 1, 1) for side in beside(images, boxes).unbind(1))
+    top, left, tall, wide = (side.view(-1, 1, 1, 1) for side in beside(boxes, images).unbind(1))
     y = torch.arange(height, device=images.device).view(1, 1, height, 1)
     x = torch.arange(width, device=images.device).view(1, 1, 1, width)
     hole = (y >= top) & (y < top + tall) & (x >= left) & (x < left + wide)
@@ -251,7 +248,7 @@ def blur(images: Tensor, weights: Tensor) -> Tensor:
     Args:
         weights: (B, 2 r + 1) integers that sum to 2**11.
     """
-    weights = beside(images, weights).int()
+    weights = beside(weights, images).int()
     rows = _smooth(images.int(), weights, 2)
     return ((_smooth(rows, weights, 3) + (1 << (2 * _BITS - 1))) >> (2 * _BITS)).to(torch.uint8)
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..device import beside
 from . import augment_ops as ops
 
 _SIDE = 224  # pixels; the translations and holes below are for pictures of this side
@@ -113,6 +114,6 @@ def randaugment(images: Tensor, layers: int, magnitude: float, draws: np.ndarray
         for number, change in enumerate(OPERATIONS.values()):
             chosen = np.flatnonzero(choice == number)
             if len(chosen):
-                where = ops.beside(images, torch.from_numpy(chosen))
+                where = beside(torch.from_numpy(chosen), images)
                 images.index_copy_(0, where, change(images.index_select(0, where), magnitude, own[chosen, 1:]))
     return images

@@ -19,6 +19,7 @@ from torch import Tensor
 from .. import files
 from ..checkpoint import LoadedModel
 from ..data.cifar10 import cache_folder
+from ..device import choose_device
 from ..errors import ConfigError, PatchwordsError, nearest
 from .check import compare, made_up
 from .description import describe
@@ -38,20 +39,34 @@ class Wish:
     """What the user asks to be answered by."""
 
     engine: str = "torch"
-    precision: str = "fp32"
+    precision: str = ""
+    """"": fp32; of an exported file, its own"""
+    device: str = "auto"
+    trusted: bool = False
+    """read a file that can run code"""
 
     def check(self) -> None:
-        """Raise ConfigError for an engine or a precision that there is not."""
+        """Raise ConfigError for an engine, a precision or a device that there is not."""
         if self.engine not in ENGINES:
             raise ConfigError(f"unknown engine {self.engine!r}", where="--engine", fix=nearest(self.engine, ENGINES))
         if self.precision == "int8":
             fix = "Export first: patchwords export CHECKPOINT --to openvino --precision int8 --calibrate DATA"
             raise ConfigError("int8 is calibrated on pictures", where="--precision", fix=fix)
-        if self.precision not in PRECISIONS:
+        if self.precision and self.precision not in PRECISIONS:
             fix = nearest(self.precision, PRECISIONS)
             raise ConfigError(f"unknown precision {self.precision!r}", where="--precision", fix=fix)
         if self.engine in SUFFIXES:
-            require_possible(self.engine, self.precision)
+            require_possible(self.engine, self.precision or "fp32")
+        self.require_device(self.engine)
+
+    def require_device(self, engine: str) -> str:
+        """Return the device on which `engine` answers; raise ConfigError where that is not the one wished for."""
+        if engine not in SUFFIXES:
+            return choose_device(self.device, "--device")
+        if self.device not in ("auto", "cpu"):
+            fix = "Leave it out, or answer a checkpoint with --engine torch"
+            raise ConfigError(f"{engine} answers on the processor", where="--device", fix=fix)
+        return "cpu"
 
 
 def choose(loaded: LoadedModel, wish: Wish, pictures: int, batch_size: int, sample: Tensor | None = None) -> Engine:
@@ -66,12 +81,13 @@ def choose(loaded: LoadedModel, wish: Wish, pictures: int, batch_size: int, samp
         ConfigError: as `Wish.check`. CheckError: the engine that was asked for answers otherwise than torch.
     """
     wish.check()
+    precision, device = wish.precision or "fp32", wish.require_device(wish.engine)
+    if wish.engine == "torch" or device != "cpu":  # no engine on the processor is as fast as torch beside it
+        return TorchEngine(loaded, describe(loaded, precision), device)
     sample = made_up(loaded.preprocess) if sample is None or not len(sample) else sample
-    if wish.engine == "torch":
-        return TorchEngine(loaded, describe(loaded, wish.precision))
     if wish.engine == "auto":
-        return _fastest(loaded, wish.precision, pictures, batch_size, sample)
-    return _kept(loaded, wish.engine, wish.precision, sample)
+        return _fastest(loaded, precision, pictures, batch_size, sample)
+    return _kept(loaded, wish.engine, precision, sample)
 
 
 def _fastest(loaded: LoadedModel, precision: str, pictures: int, batch_size: int, sample: Tensor) -> Engine:

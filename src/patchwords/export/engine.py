@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoint import LoadedModel
+from ..device import DTYPES
 from ..errors import ConfigError
 from ..preprocess import Preprocess
 from .description import Description
@@ -39,16 +40,17 @@ class Engine(nn.Module):
 
 
 class TorchEngine(Engine):
-    """torch itself, in float32 or bfloat16."""
+    """torch itself, in float32 or bfloat16, on any device; pictures come from the processor, answers go there."""
 
-    def __init__(self, loaded: LoadedModel, description: Description) -> None:
+    def __init__(self, loaded: LoadedModel, description: Description, device: str = "cpu") -> None:
         super().__init__(description, "torch")
-        self.graph = graph_of(loaded, torch.bfloat16 if description.precision == "bf16" else torch.float32)
+        self.graph, self.device = graph_of(loaded, DTYPES[description.precision], device), device
 
     @torch.inference_mode()
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return logits of pixels."""
-        return self.graph(pixels)
+        """Return logits of pixels; float32 is that on a GPU too, where convolutions would take TF32."""
+        with torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False):
+            return self.graph(pixels.to(self.device)).cpu()
 
 
 class Unchanged(Preprocess):

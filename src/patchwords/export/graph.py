@@ -48,10 +48,10 @@ class Graph(nn.Module):
         return self
 
 
-def graph_of(loaded: LoadedModel, dtype: torch.dtype = torch.float32) -> Graph:
-    """Return the graph of `loaded`, computing in `dtype`; the model itself is left as it is."""
-    model = loaded.model if dtype == torch.float32 else copy.deepcopy(loaded.model)
-    return Graph(model, loaded.preprocess).computing_in(dtype).eval()
+def graph_of(loaded: LoadedModel, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Graph:
+    """Return the graph of `loaded`, computing in `dtype` on `device`; the model itself is left as it is."""
+    model = loaded.model if (dtype, device) == (torch.float32, "cpu") else copy.deepcopy(loaded.model)
+    return Graph(model, loaded.preprocess).computing_in(dtype).eval().to(device)
 
 
 def input_shape(preprocess: Preprocess) -> tuple[int, int, int]:

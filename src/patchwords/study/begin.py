@@ -12,10 +12,10 @@ from ..cost import cost_of
 from ..data.manifest import Manifest, make_manifest_with_pixels
 from ..data.sources import open_source
 from ..data.survey import Survey, survey
+from ..device import choose_device
 from ..errors import ConfigError, DataError
 from ..preprocess import Preprocess
 from ..progress import say, show_progress
-from ..training.device import choose_device
 from ..training.folder import describe_environment
 from ..training.recipe import choose
 from ..training.request import Request, apply

@@ -29,7 +29,7 @@ from ..metrics import measure, read_log
 from ..preprocess import Preprocess
 from ..randomness import permutation
 from ..training import folder as run_folder
-from ..training.device import Decision
+from ..training.decision import Decision
 from ..training.evaluate import predict_logits
 from ..training.job import Job
 from ..training.run import train_steps

@@ -20,7 +20,7 @@ from ..data.mixing import Mixer
 from ..models import build_empty
 from ..preprocess import Preprocess
 from . import folder
-from .device import Decision
+from .decision import Decision
 from .step import Shard, TrainState
 
 

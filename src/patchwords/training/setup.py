@@ -20,6 +20,7 @@ from ..data.mixing import Mixer
 from ..data.plan import Plan
 from ..data.sources import Source, open_source
 from ..data.survey import survey
+from ..device import choose_device
 from ..errors import CheckpointError, ConfigError
 from ..models import build
 from ..overrides import from_dict, parse_settings, to_dict
@@ -27,7 +28,7 @@ from ..preprocess import Preprocess
 from ..progress import say, show_progress
 from ..randomness import derived_seed
 from . import folder
-from .device import Decision, choose_device, compile_pays, decide
+from .decision import Decision, compile_for, compile_pays, decide
 from .initial import WHITENED_FROM, whiten_patches
 from .job import Job
 from .lanes import Lanes, choose_lanes
@@ -93,7 +94,7 @@ def build_state(
     model.set_checkpointing(run.train.checkpoint_activations)
     state = TrainState(model, run, *count_steps(run, plan), decision.dtype)
     if decision.compile:
-        state.forward = torch.compile(model)
+        state.forward = compile_for(model, decision.device)
     state.lanes = lanes_of(run, decision)
     return state
 
@@ -222,8 +223,8 @@ def measure_compile(run: RunConfig, decision: Decision, num_train: int) -> Decis
         list(side_by_side.map(one, shards))
 
     steps, _ = count_steps(run, Plan(run.train.seed, num_train, run.train.batch_size))
-    eager, compiled = partial(passes, model, lanes), partial(passes, torch.compile(model), Lanes(1))
-    pays, reason = compile_pays(eager, compiled, decision.device, steps)
+    eager, fast = partial(passes, model, lanes), partial(passes, compile_for(model, decision.device), Lanes(1))
+    pays, reason = compile_pays(eager, fast, decision.device, steps)
     lanes.close()
     return replace(decision, compile=pays, reasons=(*decision.reasons, reason))
 

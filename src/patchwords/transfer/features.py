@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from ..checkpoint import LoadedModel, tensors_hash
 from ..config import PRECISIONS
 from ..decode import DECODE_RULE
+from ..device import DTYPES, choose_device, computes_in_bf16
 from ..errors import ConfigError, NonFiniteError, nearest
 from ..overrides import to_dict
-from ..training.device import DTYPES, choose_device, computes_in_bf16
 from .cache import FeatureCache
 
 _VERSION = 1

@@ -17,9 +17,9 @@ from ..data.manifest import Manifest
 from ..data.sources import open_source
 from ..data.splits import make_splits
 from ..data.survey import survey
+from ..device import choose_device
 from ..errors import CheckpointError, ConfigError
 from ..progress import say
-from ..training.device import choose_device
 from ..training.folder import CONFIG, DATA, LADDER, STAGES, WITHOUT_EFFECT, locked
 from ..training.request import check, resolve
 from ..training.setup import list_pictures

@@ -10,7 +10,7 @@ import torch
 
 from ..data.loader import Batch
 from ..training.job import Job
-from ..training.step import Shard, accumulate_gradients, clip_gradients, weighted_loss
+from ..training.step import Shard, StepResult, accumulate_gradients, clip_gradients, weighted_loss
 
 STEPS = 40
 BELOW, ABOVE = 100.0, 100.0
@@ -85,8 +85,8 @@ def check_range(job: Job, steps: int = STEPS) -> RangeCheck:
 def take_step(job: Job, batch: Batch, factor: float) -> None:
     """Move the weights once, at `factor` of the peak learning rates; a gradient that is not finite moves nothing."""
     state = job.state
-    loss = accumulate_gradients(state, job.shards(batch))
-    if not (math.isfinite(loss) and math.isfinite(clip_gradients(state))):
+    measured = accumulate_gradients(state, job.shards(batch)), clip_gradients(state)
+    if not StepResult(measured, factor * job.run.optimizer.lr).finite:
         return
     state.optimizers.set_learning_rate(factor)
     state.optimizers.step(state.lanes)

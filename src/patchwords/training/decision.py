@@ -1,18 +1,19 @@
-"""Where and in which number format a run computes: asked for, or found out by asking the machine."""
+"""What is decided about a run at its start: device, number format, threads, and whether it is compiled."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from ..config import RunConfig
-from ..errors import ConfigError
+from ..device import DTYPES, choose_device, computes_in_bf16
 from .lanes import choose_lanes
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 COMPILE_PAYS_AFTER = 300.0
 """seconds of training below which a compilation cannot win back its own time"""
 COMPILE_GAIN = 0.9
@@ -37,34 +38,6 @@ class Decision:
         return DTYPES[self.precision]
 
 
-def choose_device(wanted: str) -> str:
-    """Return `wanted`, or for "auto" the fastest device there is.
-
-    Raises:
-        ConfigError: `wanted` is not there.
-    """
-    there = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    if wanted == "auto":
-        return next(name for name, found in there.items() if found)
-    if not there[wanted]:
-        found = ", ".join(name for name, present in there.items() if present)
-        raise ConfigError(f"{wanted} is not available", where="train.device", fix=f"Here: {found}")
-    return wanted
-
-
-def computes_in_bf16(device: str) -> bool:
-    """Return whether the processor multiplies bfloat16 natively, not by emulation."""
-    if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device == "cpu":
-        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return False
-
-
 def decide(run: RunConfig) -> Decision:
     """Return device, precision and threads; compilation by `auto` is decided later, by measuring."""
     config = run.train
@@ -84,6 +57,23 @@ def decide(run: RunConfig) -> Decision:
 def largest_product(run: RunConfig) -> int:
     """Return the operations of about the largest matrix product of a shard."""
     return 2 * run.train.batch_size // run.train.shards * run.model.largest_product
+
+
+def compile_for(model: nn.Module, device: str) -> Callable[[Tensor], Any]:
+    """Return `model` compiled for pictures of each shape that it meets.
+
+    On an NVIDIA GPU the forward pass is one CUDA graph and the backward pass another, so that no operation waits for
+    Python. What a graph returns lies in its own memory and lasts until it runs again: it is to be used before that.
+    """
+    if device != "cuda":
+        return torch.compile(model, dynamic=False)
+    graphs = torch.compile(model, dynamic=False, mode="reduce-overhead")
+
+    def forward(images: Tensor) -> Any:
+        torch.compiler.cudagraph_mark_step_begin()
+        return graphs(images)
+
+    return forward
 
 
 def compile_pays(eager: Callable[[], None], compiled: Callable[[], None], device: str, steps: int) -> tuple[bool, str]:
