@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import OptimizerConfig, RunConfig, ScheduleConfig, TrainConfig
+from ..device import DTYPES
 from ..models import create_model
 from ..training.decision import compile_for
 from ..training.lanes import Lanes
@@ -81,15 +82,22 @@ def plain(task: Task, model: nn.Module | None = None) -> Contestant:
 
 
 def ours(
-    task: Task, shards: int, compiled: bool = False, lanes: int | None = None, recompute: bool = False
+    task: Task,
+    shards: int,
+    compiled: bool = False,
+    lanes: int | None = None,
+    recompute: bool = False,
+    precision: str = "bf16",
 ) -> Contestant:
-    """Return the step of `patchwords train` in bfloat16: the function that training calls, with its checks.
+    """Return the step of `patchwords train`: the function that training calls, with its checks.
 
     Args:
         shards: virtual shards, one after another in each lane.
         lanes: shards computed side by side; None: as many as training takes.
         recompute: compute activations again in the backward pass.
+        precision: bf16 or fp32.
     """
+    dtype = DTYPES[precision]
     size, on_cpu = len(task.images), task.images.device.type == "cpu"
     run = replace(
         RunConfig(),
@@ -97,7 +105,7 @@ def ours(
         schedule=ScheduleConfig(name="constant", warmup_epochs=0.0),
         train=TrainConfig(batch_size=size, shards=shards),
     )
-    state = TrainState(copy.deepcopy(task.model), run, steps=10**6, warmup_steps=0, dtype=torch.bfloat16)
+    state = TrainState(copy.deepcopy(task.model), run, steps=10**6, warmup_steps=0, dtype=dtype)
     state.lanes = Lanes(lanes or (min(shards, torch.get_num_threads()) if on_cpu else 1))
     state.model.set_checkpointing(recompute)
     if compiled:
@@ -106,7 +114,7 @@ def ours(
 
     def feed(images: Tensor, labels: Tensor) -> None:
         targets, weights = F.one_hot(labels, CLASSES).float(), torch.ones(size, device=labels.device)
-        parts = zip(images.bfloat16().chunk(shards), targets.chunk(shards), weights.chunk(shards), strict=True)
+        parts = zip(images.to(dtype).chunk(shards), targets.chunk(shards), weights.chunk(shards), strict=True)
         batch[:] = [Shard(*part) for part in parts]
 
     def step() -> float:
@@ -116,7 +124,7 @@ def ours(
     feed(task.images, task.labels)
     names = [name for name, _ in task.model.named_parameters()]
     return Contestant(
-        f"{OURS} bf16, shards={shards}{', compiled' * compiled}{', recomputed' * recompute}",
+        f"{OURS} {precision}, shards={shards}{', compiled' * compiled}{', recomputed' * recompute}",
         step,
         lambda: _gradients(state.weights[name] for name in names),
         feed,

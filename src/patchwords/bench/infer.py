@@ -79,8 +79,7 @@ def measure_inference(
     wanted = {case: _one_by_one(model, pixels) for case, model in cases.items()}
     checks = {key: _checks(answer().cpu(), wanted[key[0]], key[1]) for key, answer in answers.items()}
     right = {key: answer for key, answer in answers.items() if all(check.passed for check in checks[key])}
-    # Each side runs once without a clock before it is timed: threads of the side before still spin for a while.
-    seconds = alternate({each: right[key] for key in right for each in (("before", key), key)}, rounds)
+    seconds = alternate(right, rounds, warmed=True)
     for case, loaded in cases.items():
         flops = batch_size * cost_of(loaded.model.config).flops
         for kind in ("", ", int8"):

@@ -12,12 +12,14 @@ import torch
 import torch.nn.functional as F
 
 from ..cost import cost_of
+from ..device import DTYPES
 from ..models import attention, kernels
 from .contestants import Contestant, Task, ours, plain, under_autocast
 from .peak import measure_peak
 from .step import Reference, first_steps
-from .timing import OURS, Row, alternate
+from .timing import OURS, Check, Row, alternate
 
+_ADAMW = torch.optim.AdamW
 Without = Callable[[], AbstractContextManager[Any]]
 
 
@@ -26,10 +28,25 @@ def measure_levers(name: str, batch_size: int, rounds: int, **options: int) -> l
 
     Each way is held against float32 first, as in `measure_step`. Bytes of memory are in `measure_memory`.
     """
-    task, peak = Task.of_noise(name, batch_size, **options), measure_peak(torch.bfloat16, "cpu")
-    reference, case = Reference(plain(task)), f"step {name}, batch {batch_size}: one lever at a time"
-    checks, works, rows, opened = {}, {}, [], []
-    for contestant, without in ways(task):
+    task = Task.of_noise(name, batch_size, **options)
+    peaks = {precision: measure_peak(DTYPES[precision]) for precision in ("bf16", "fp32")}
+    case, flops = f"step {name}, batch {batch_size}", batch_size * cost_of(task.model.config).training_flops
+    reference, rows = Reference(plain(task)), []
+    for title, ways, precision in ((case, ways_in_bf16, "bf16"), (f"{case}, float32", ways_in_float32, "fp32")):
+        checks, seconds = _in_turn(ways(task), reference, rounds)
+        for side, found in checks.items():
+            taken = seconds.get(side, ())
+            share = flops / min(taken) / peaks[precision] if taken else None
+            rows.append(Row(f"{title}: one lever at a time", side, found, taken, share, batch_size))
+    return rows
+
+
+def _in_turn(
+    ways: Iterator[tuple[Contestant, Without]], reference: Reference, rounds: int
+) -> tuple[dict[str, tuple[Check, ...]], dict[str, tuple[float, ...]]]:
+    """Return the checks of each side, and the seconds of those that passed."""
+    checks, works, opened = {}, {}, []
+    for contestant, without in ways:
         opened.append(contestant)
         with without():
             found = first_steps(reference, contestant)
@@ -38,19 +55,15 @@ def measure_levers(name: str, batch_size: int, rounds: int, **options: int) -> l
         checks[contestant.side] = found
         if all(check.passed for check in found):
             works[contestant.side] = _inside(without, contestant.step)
-    seconds = alternate(works, rounds)
+    seconds = alternate(works, rounds, warmed=True)
     for contestant in opened:
         contestant.close()
-    flops = batch_size * cost_of(task.model.config).training_flops
-    for side, found in checks.items():
-        taken = seconds.get(side, ())
-        rows.append(Row(case, side, found, taken, flops / min(taken) / peak if taken else None, batch_size))
-    return rows
+    return checks, seconds
 
 
-def ways(task: Task) -> Iterator[tuple[Contestant, Without]]:
+def ways_in_bf16(task: Task) -> Iterator[tuple[Contestant, Without]]:
     """Yield the step as it is, and without each lever."""
-    shards = 2 if len(task.images) % 2 == 0 else 1
+    shards = shards_of(task)
     yield replace(ours(task, shards), side=f"{OURS}, all levers, {shards} shards"), nullcontext
     fused = {"training": 0, "inference": 0}
     whose, gradients = ("torch's", F.linear) if kernels.long_rows_pay() else ("our", kernels.dense)
@@ -65,8 +78,29 @@ def ways(task: Task) -> Iterator[tuple[Contestant, Without]]:
             yield _named(ours(task, count), f"{count} shards"), nullcontext
     yield _named(ours(task, shards, recompute=True), "activations computed again"), nullcontext
     yield _named(ours(task, shards, compiled=True), "compiled"), nullcontext
+    with _replaced(torch.optim, "AdamW", _adamw_in_passes)():
+        unfused = ours(task, shards)
+    yield _named(unfused, "an optimizer of one operation after another, not fused"), nullcontext
     cast = "with float32 weights under autocast"
     yield under_autocast(cast, copy.deepcopy(task.model), task), nullcontext
+
+
+def ways_in_float32(task: Task) -> Iterator[tuple[Contestant, Without]]:
+    """Yield the step in float32 as it is, and with MKL's products where oneDNN's are in their place."""
+    shards = shards_of(task)
+    yield replace(ours(task, shards, precision="fp32"), side=f"{OURS}, all levers, {shards} shards"), nullcontext
+    if kernels.mkl_is_slow():
+        without = _replaced(kernels, "mkl_is_slow", lambda: False)
+        yield _named(ours(task, shards, precision="fp32"), "MKL's products"), without
+
+
+def shards_of(task: Task) -> int:
+    """Return into how many shards the batch is cut."""
+    return 2 if len(task.images) % 2 == 0 else 1
+
+
+def _adamw_in_passes(*arguments: Any, **options: Any) -> torch.optim.Optimizer:
+    return _ADAMW(*arguments, **options | {"fused": False, "foreach": True})
 
 
 def _named(contestant: Contestant, what: str) -> Contestant:

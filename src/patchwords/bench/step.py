@@ -49,7 +49,7 @@ def measure_step(name: str, batch_size: int, rounds: int, peers: bool = False, *
         finalists = choose(list(runners))
         for contestant in finalists:
             say(f"timing {contestant.side}")
-        seconds = alternate({contestant: contestant.step for contestant in finalists}, rounds)
+        seconds = alternate({contestant: contestant.step for contestant in finalists}, rounds, warmed=True)
     finally:
         for contestant in runners:
             contestant.close()
@@ -117,7 +117,7 @@ def entrants(task: Task, peers: bool) -> Iterator[Contestant]:
 
 def choose(contestants: list[Contestant]) -> list[Contestant]:
     """Return the fastest of each kind, in a heat."""
-    seconds = alternate({contestant: contestant.step for contestant in contestants}, HEAT_ROUNDS)
+    seconds = alternate({contestant: contestant.step for contestant in contestants}, HEAT_ROUNDS, warmed=True)
     for contestant, taken in seconds.items():
         say(f"heat: {contestant.side}: {1000 * min(taken):.0f} ms")
     found = []

@@ -92,12 +92,19 @@ def seconds_of(work: Callable[[], object]) -> float:
 
 
 def alternate(
-    sides: Mapping[str, Callable[[], object]] | Mapping[Any, Callable[[], object]], rounds: int
+    sides: Mapping[str, Callable[[], object]] | Mapping[Any, Callable[[], object]], rounds: int, warmed: bool = False
 ) -> dict[Any, tuple[float, ...]]:
-    """Return the seconds of each side, measured A B C A B C ..."""
+    """Return the seconds of each side, measured A B C A B C ...
+
+    Args:
+        warmed: each runs once without a clock before it is timed: threads of the side before it still spin for a while,
+            and what that left in caches and in the heap is its own.
+    """
     taken: dict[Any, list[float]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, work in sides.items():
+            if warmed:
+                work()
             taken[name].append(seconds_of(work))
     return {name: tuple(seconds) for name, seconds in taken.items()}
 

@@ -64,7 +64,7 @@ def _pays_in_float32(x: Tensor, weight: Tensor) -> bool:
         and x.device.type == "cpu"
         and not torch.compiler.is_compiling()
         and not torch.is_autocast_enabled("cpu")
-        and _mkl_is_slow()
+        and mkl_is_slow()
         and x.numel() * len(weight) >= ONEDNN_PRODUCT  # last: a size that is not known is not compared
     )
 
@@ -86,7 +86,7 @@ def long_rows_pay() -> bool:
     return _amd_family() == 25
 
 
-def _mkl_is_slow() -> bool:
+def mkl_is_slow() -> bool:
     """Return whether the processor is of AMD, whose AVX-512 MKL does not use, and oneDNN is there instead."""
     return _amd_family() > 0 and torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
 
