@@ -39,6 +39,7 @@ from PIL import (
 )
 
 from .errors import DataError
+from .jpeg import first_rows, plain_header
 
 try:
     import simplejpeg
@@ -141,8 +142,8 @@ class Traits:
 def traits(data: bytes) -> Traits:
     """Return the traits of a picture that `decode` accepts."""
     kind = _format(data)
-    if kind == "JPEG" and (plain := _plain_jpeg(data)):
-        return Traits(kind, plain[0], plain[1], ())
+    if kind == "JPEG" and (header := plain_header(data)):
+        return Traits(kind, header.rows, header.columns, ())
     if kind == "NPY":
         return Traits(kind, *_stored_pixels(data).shape[:2], ())
     image = _open(kind, data)
@@ -175,7 +176,9 @@ def format_of(data: bytes) -> str:
     return _format(data)
 
 
-def decode(data: bytes, channels: int = 3, name: str = "", *, scale: int = 1, writable: bool = True) -> np.ndarray:
+def decode(
+    data: bytes, channels: int = 3, name: str = "", *, scale: int = 1, rows: int = 0, writable: bool = True
+) -> np.ndarray:
     """Return the pixels of a picture by the rule of this module.
 
     Args:
@@ -184,6 +187,8 @@ def decode(data: bytes, channels: int = 3, name: str = "", *, scale: int = 1, wr
         name: of the file, for the message.
         scale: 2, 4 or 8 takes a JPEG at that part of its size, rounded up, by a smaller inverse transform; other
             formats are not changed by it.
+        rows: how many are needed, from the first, before `scale`; 0: all. Those below them may be left out. For files
+            that were decoded whole before: what is damaged may not be seen.
         writable: False where the result may be a view of `data`, which saves a copy.
 
     Returns:
@@ -195,7 +200,7 @@ def decode(data: bytes, channels: int = 3, name: str = "", *, scale: int = 1, wr
     try:
         kind = _format(data)
         if kind == "JPEG":
-            pixels = _decode_jpeg(data, scale)
+            pixels = _decode_jpeg(data, scale, rows)
         else:
             pixels = _stored_pixels(data) if kind == "NPY" else _decode_pillow(_open(kind, data))
         return np.require(_with_channels(pixels, channels), requirements="CW" if writable else "C")
@@ -213,8 +218,8 @@ def stated_size(data: bytes) -> tuple[int, int, bool] | None:
     if stored := _NPY.match(data):
         return int(stored[1]), int(stored[2]), False
     if data[:3] == b"\xff\xd8\xff":
-        if plain := _plain_jpeg(data):
-            return plain[0], plain[1], True
+        if header := plain_header(data):
+            return header.rows, header.columns, True
         with contextlib.suppress(Exception):  # `decode` says what is wrong
             image = _open("JPEG", data)
             return (*(image.size if _orientation(image) >= 5 else image.size[::-1]), True)
@@ -284,39 +289,15 @@ def _decode_pillow(image: ImageFile.ImageFile) -> np.ndarray:
     return _upright(_colours(image), _orientation(image))
 
 
-def _plain_jpeg(data: bytes) -> tuple[int, int, int, bool] | None:
-    """Return (rows, columns, components, whether one scan has it all) of an 8-bit JPEG whose header has only JFIF."""
-    at = 2
-    size = None
-    try:
-        while data[at] == 0xFF:
-            marker = data[at + 1]
-            length = data[at + 2] << 8 | data[at + 3]
-            if marker in (0xC0, 0xC1, 0xC2) and size is None and data[at + 4] == 8:
-                rows, columns = data[at + 5] << 8 | data[at + 6], data[at + 7] << 8 | data[at + 8]
-                size, baseline = (rows, columns, data[at + 9]), marker != 0xC2
-            elif marker == 0xDA:
-                return (*size, baseline and data[at + 4] == size[2]) if size and size[2] in (1, 3) else None
-            elif marker == 0xE0:
-                if data[at + 4 : at + 9] != b"JFIF\0":
-                    return None
-            elif marker not in (0xC4, 0xDB, 0xDD, 0xFE):
-                return None
-            at += 2 + length
-    except IndexError:
-        pass
-    return None
-
-
-def _decode_jpeg(data: bytes, scale: int = 1) -> np.ndarray:
+def _decode_jpeg(data: bytes, scale: int, needed: int) -> np.ndarray:
     """Return what `_decode_pillow` does, through simplejpeg where that is known to give the same pixels.
 
     Headers with anything but plain JFIF go through Pillow, so that what is accepted does not depend on
     whether simplejpeg is installed; the same holds for data that libjpeg only warns of.
     """
-    plain = _plain_jpeg(data) if simplejpeg else None
-    if plain:
-        image, (rows, columns, components, whole) = None, plain
+    header = plain_header(data) if simplejpeg else None
+    if header:
+        image, (rows, columns, components, whole, _) = None, header
         _check_size(columns, rows)
     else:
         image = _open("JPEG", data)
@@ -326,9 +307,11 @@ def _decode_jpeg(data: bytes, scale: int = 1) -> np.ndarray:
         raise _Refused(f"the picture has {columns} x {rows} pixels in {scans} scans, too many to decode", _SAVE_AGAIN)
     if simplejpeg and components:
         try:
-            least = (-(-rows // scale), -(-columns // scale)) if scale > 1 else (0, 0)
-            colours = "GRAY" if components == 1 else "RGB"
-            pixels = simplejpeg.decode_jpeg(data, colours, min_height=least[0], min_width=least[1])
+            file, tall = first_rows(data, header, needed, scale) if header and needed else (data, rows)
+            least = (-(-tall // scale), -(-columns // scale)) if scale > 1 else (0, 0)
+            pixels = simplejpeg.decode_jpeg(
+                file, "GRAY" if components == 1 else "RGB", min_height=least[0], min_width=least[1], strict=file is data
+            )
             return _upright(pixels, _orientation(image) if image else 1)
         except ValueError:  # damaged: Pillow judges
             pass

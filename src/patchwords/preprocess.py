@@ -73,7 +73,8 @@ class Preprocess:
     ) -> torch.Tensor:
         """Return one part of a picture at the model's size, uint8 (channels, rows, columns): a view of rows of pixels.
 
-        The part is cut out before it is resized, so that the rest costs nothing but its decoding.
+        The part is cut out before it is resized, so that the rest costs nothing but its decoding; below the part
+        not even that, of most JPEGs.
 
         Args:
             data: the whole file.
@@ -86,11 +87,12 @@ class Preprocess:
             DataError: as `pixels`.
         """
         self._require_channels()
-        stated, scale = (stated_size(data) if scaled else None), 1
+        stated, scale, needed = stated_size(data), 1, 0
         if stated and stated[2]:
             part = _clipped(box(*stated[:2]), stated[:2])
-            scale = next(s for s in (8, 4, 2, 1) if s == 1 or self._covers(part, s))
-        picture = decode(data, self.channels, name, scale=scale, writable=False)
+            scale = next(s for s in (8, 4, 2, 1) if s == 1 or (scaled and self._covers(part, s)))
+            needed = part[0] + part[2]
+        picture = decode(data, self.channels, name, scale=scale, rows=needed, writable=False)
         if not (stated and stated[2]):
             part = _clipped(box(*picture.shape[:2]), picture.shape[:2])
         top, left, rows, columns = part

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from patchwords import decode as decoder
+from patchwords.errors import DataError
 from patchwords.preprocess import Preprocess
 
 PHOTOS = Path(os.environ.get("PATCHWORDS_DATA") or Path(__file__).parents[3] / "shared" / "data") / "photos"
@@ -59,6 +60,55 @@ def test_upright_size_and_rounding(orientation, size):
     assert decoder.stated_size(file.getvalue()) == (rows, columns, True)
     for scale in (2, 4, 8):
         assert decoder.decode(file.getvalue(), scale=scale).shape[:2] == (-(-rows // scale), -(-columns // scale))
+
+
+SUBSAMPLINGS = ("444", "422", "420", "440", "411", "Gray")
+
+
+def jpeg(rows: int, columns: int, subsampling: str) -> bytes:
+    simplejpeg = pytest.importorskip("simplejpeg")
+    rng = np.random.default_rng(rows)
+    pixels = rng.integers(0, 256, (rows, columns, 1 if subsampling == "Gray" else 3), dtype=np.uint8)
+    colours = "GRAY" if subsampling == "Gray" else "RGB"
+    return simplejpeg.encode_jpeg(pixels, 90, colours, subsampling)
+
+
+@pytest.mark.parametrize("subsampling", SUBSAMPLINGS)
+@pytest.mark.parametrize("scale", [1, 2, 4, 8])
+def test_the_first_rows_are_those_of_the_whole_picture(subsampling, scale):
+    shorter = 0
+    for rows, columns in ((97, 40), (200, 3), (256, 33)):
+        data = jpeg(rows, columns, subsampling)
+        whole = decoder.decode(data, scale=scale)
+        for needed in range(1, rows + 1):
+            part, least = decoder.decode(data, scale=scale, rows=needed), -(-needed // scale)
+            assert part.shape[1] == whole.shape[1] and len(part) >= least
+            assert np.array_equal(part[:least], whole[:least]), (rows, needed)
+            shorter += len(part) < len(whole)
+    assert shorter > 300
+
+
+@needs_photos
+def test_a_crop_is_the_same_whichever_rows_are_decoded(monkeypatch):
+    pytest.importorskip("simplejpeg")
+    preprocess, decoded = Preprocess(image_size=(64, 64)), []
+    for data in photos()[:40]:
+        box = lambda rows, columns: (rows // 5, columns // 9, rows // 2, columns * 4 // 5)  # noqa: E731
+        for scaled in (False, True):
+            found = preprocess.crop_pixels(data, box, scaled=scaled)
+            with monkeypatch.context() as whole:
+                whole.setattr(decoder, "first_rows", lambda data, header, rows, scale: (data, header.rows))
+                assert torch.equal(found, preprocess.crop_pixels(data, box, scaled=scaled))
+        rows = decoder.stated_size(data)[0]
+        decoded.append(len(decoder.decode(data, rows=rows * 7 // 10)) / rows)
+    assert np.median(decoded) < 0.75  # some have EXIF, and are decoded whole
+
+
+def test_no_row_of_a_file_that_was_cut_short_is_invented():
+    data = jpeg(256, 64, "420")
+    for kept in (0.3, 0.6, 0.9):
+        with pytest.raises(DataError, match="cut short"):
+            decoder.decode(data[: int(kept * len(data))], rows=200)
 
 
 def test_a_part_is_never_enlarged_by_scaling(monkeypatch):
