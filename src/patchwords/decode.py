@@ -39,7 +39,7 @@ from PIL import (
 )
 
 from .errors import DataError
-from .jpeg import first_rows, plain_header
+from .jpeg import first_rows, read_header
 
 try:
     import simplejpeg
@@ -142,7 +142,7 @@ class Traits:
 def traits(data: bytes) -> Traits:
     """Return the traits of a picture that `decode` accepts."""
     kind = _format(data)
-    if kind == "JPEG" and (header := plain_header(data)):
+    if kind == "JPEG" and (header := read_header(data)) and header.plain:
         return Traits(kind, header.rows, header.columns, ())
     if kind == "NPY":
         return Traits(kind, *_stored_pixels(data).shape[:2], ())
@@ -218,7 +218,7 @@ def stated_size(data: bytes) -> tuple[int, int, bool] | None:
     if stored := _NPY.match(data):
         return int(stored[1]), int(stored[2]), False
     if data[:3] == b"\xff\xd8\xff":
-        if header := plain_header(data):
+        if (header := read_header(data)) and header.plain:
             return header.rows, header.columns, True
         with contextlib.suppress(Exception):  # `decode` says what is wrong
             image = _open("JPEG", data)
@@ -295,24 +295,26 @@ def _decode_jpeg(data: bytes, scale: int, needed: int) -> np.ndarray:
     Headers with anything but plain JFIF go through Pillow, so that what is accepted does not depend on
     whether simplejpeg is installed; the same holds for data that libjpeg only warns of.
     """
-    header = plain_header(data) if simplejpeg else None
-    if header:
-        image, (rows, columns, components, whole, _) = None, header
+    header, orientation = read_header(data) if simplejpeg else None, 1
+    if header and header.plain:
+        image, (rows, columns, components, whole) = None, header[:4]
         _check_size(columns, rows)
     else:
         image = _open("JPEG", data)
         (columns, rows), components, whole = image.size, {"L": 1, "RGB": 3}.get(image.mode, 0), False
+        orientation = _orientation(image)
     scans = 1 if whole else data.count(b"\xff\xda")  # what follows a scan that has it all is not decoded
     if scans * rows * columns > MAX_SCAN_PIXELS:
         raise _Refused(f"the picture has {columns} x {rows} pixels in {scans} scans, too many to decode", _SAVE_AGAIN)
     if simplejpeg and components:
         try:
-            file, tall = first_rows(data, header, needed, scale) if header and needed else (data, rows)
+            upright = header and needed and orientation == 1
+            file, tall = first_rows(data, header, needed, scale) if upright else (data, rows)
             least = (-(-tall // scale), -(-columns // scale)) if scale > 1 else (0, 0)
             pixels = simplejpeg.decode_jpeg(
                 file, "GRAY" if components == 1 else "RGB", min_height=least[0], min_width=least[1], strict=file is data
             )
-            return _upright(pixels, _orientation(image) if image else 1)
+            return _upright(pixels, orientation)
         except ValueError:  # damaged: Pillow judges
             pass
     image = image or _open("JPEG", data)

@@ -1,4 +1,4 @@
-"""Headers of JPEG files: what a plain one says of its picture, and the file of the first rows alone."""
+"""Headers of JPEG files: what they say of the picture, and the file of its first rows alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _BLOCK, _MARGIN = 16, 2
 
 
 class Header(NamedTuple):
-    """What the header of a plain JPEG says."""
+    """What the header of an 8-bit JPEG says."""
 
     rows: int
     columns: int
@@ -20,11 +20,13 @@ class Header(NamedTuple):
     """whether the first scan has all of the picture, from the first row to the last"""
     rows_at: int
     """where in the file the two bytes are that say how many rows there are"""
+    plain: bool
+    """whether there is nothing but JFIF in front of the picture: no EXIF, no colour profile"""
 
 
-def plain_header(data: bytes) -> Header | None:
-    """Return the header of an 8-bit JPEG that has nothing but JFIF in front of its picture; None of any other."""
-    at, frame = 2, None
+def read_header(data: bytes) -> Header | None:
+    """Return the header of an 8-bit JPEG in grey or in three colours; None of any other."""
+    at, frame, plain = 2, None, True
     try:
         while data[at] == 0xFF:
             marker = data[at + 1]
@@ -35,11 +37,12 @@ def plain_header(data: bytes) -> Header | None:
                 rows_at = at + 5
             elif marker == 0xDA:
                 if frame and frame[2] in (1, 3):
-                    return Header(*frame, one_scan=baseline and data[at + 4] == frame[2], rows_at=rows_at)
+                    return Header(*frame, baseline and data[at + 4] == frame[2], rows_at, plain)
                 return None
             elif marker == 0xE0:
-                if data[at + 4 : at + 9] != b"JFIF\0":
-                    return None
+                plain = plain and data[at + 4 : at + 9] == b"JFIF\0"
+            elif 0xE0 < marker < 0xF0:
+                plain = False
             elif marker not in (0xC4, 0xDB, 0xDD, 0xFE):
                 return None
             at += 2 + length

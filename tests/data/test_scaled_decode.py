@@ -60,6 +60,8 @@ def test_upright_size_and_rounding(orientation, size):
     assert decoder.stated_size(file.getvalue()) == (rows, columns, True)
     for scale in (2, 4, 8):
         assert decoder.decode(file.getvalue(), scale=scale).shape[:2] == (-(-rows // scale), -(-columns // scale))
+    shortened = decoder.decode(file.getvalue(), rows=20).shape[:2]
+    assert shortened == (32 if orientation == 1 and decoder.simplejpeg else rows, columns)
 
 
 SUBSAMPLINGS = ("444", "422", "420", "440", "411", "Gray")
@@ -101,7 +103,7 @@ def test_a_crop_is_the_same_whichever_rows_are_decoded(monkeypatch):
                 assert torch.equal(found, preprocess.crop_pixels(data, box, scaled=scaled))
         rows = decoder.stated_size(data)[0]
         decoded.append(len(decoder.decode(data, rows=rows * 7 // 10)) / rows)
-    assert np.median(decoded) < 0.75  # some have EXIF, and are decoded whole
+    assert np.mean(decoded) < 0.75
 
 
 def test_no_row_of_a_file_that_was_cut_short_is_invented():
