@@ -1,8 +1,9 @@
 """The one way from the bytes of a picture to a tensor: decode, resize, normalise; the same in every command.
 
-Resizing is `torch.nn.functional.interpolate` on uint8 with antialias, everywhere: within two levels of
-Pillow's resize of the same name (nearly always equal), and several times as fast. A picture that has the
-wanted size already is never touched.
+Resizing is `torch.nn.functional.interpolate` on uint8 with antialias, everywhere: along the rows, then along
+the columns, within two levels of Pillow's resize of the same name in that order (nearly always equal), and
+several times as fast. Pillow 13 takes the other order where the height shrinks by more than the width, and is
+some levels off at sharp edges then. A picture that has the wanted size already is never touched.
 """
 
 from __future__ import annotations

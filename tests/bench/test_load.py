@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,7 @@ import torch
 from patchwords.bench import load
 from patchwords.preprocess import Preprocess
 
+PHOTOS = Path(os.environ.get("PATCHWORDS_DATA") or Path(__file__).parents[3] / "shared" / "data") / "photos"
 SIZES = {"pictures": 64, "small_pictures": 1024}
 
 
@@ -32,6 +36,21 @@ def test_every_side_makes_the_pictures_of_pillow(peers, monkeypatch, capsys):
     assert ("webdataset is left out" in capsys.readouterr().err) == peers
 
 
+@pytest.mark.skipif(not PHOTOS.is_dir(), reason="needs photos/ in PATCHWORDS_DATA")
+def test_photographs_have_edges_that_drawn_pictures_lack(monkeypatch):
+    monkeypatch.setenv("PATCHWORDS_DATA", str(PHOTOS.parent))
+    rows = load.measure_load(1, True, **SIZES)
+    assert all(row.passed for row in rows), rows
+
+
+def test_a_picture_may_be_that_of_any_reference_and_nothing_between():
+    ones, zeros = torch.full((2, 4), 9.0), torch.zeros(2, 4)
+    case = load.Case("", 2, (ones, zeros), 2.0)
+    case.add("both", torch.stack([ones[0], zeros[1]]), int)
+    case.add("between", torch.tensor([[9.0, 9.0, 0.0, 0.0]] * 2), int)
+    assert list(case.rounds) == ["both"]
+
+
 def test_webdataset_reads_our_shards(tmp_path):
     """Its pictures, in their order, are those of our loader."""
     pytest.importorskip("webdataset")
@@ -50,7 +69,7 @@ def test_a_side_that_resizes_otherwise_has_no_figure(monkeypatch):
 
 
 def test_a_missing_batch_is_noticed():
-    case = load.Case("", 3, torch.zeros(3, 2), 0.0)
+    case = load.Case("", 3, (torch.zeros(3, 2),), 0.0)
     case.add("short", torch.zeros(2, 2), int)
     case.add("whole", torch.zeros(3, 2), int)
     assert list(case.rounds) == ["whole"] and np.isnan(case.checks["short"][0].error)

@@ -49,8 +49,8 @@ class Case:
     name: str
     count: int
     """pictures in a round"""
-    reference: Tensor
-    """what a round gives"""
+    references: tuple[Tensor, ...]
+    """what a round gives; each picture may be that of any"""
     bound: float
     """of the difference of any value"""
     checks: dict[str, tuple[Check, ...]] = field(default_factory=dict)
@@ -58,12 +58,12 @@ class Case:
 
     def add(self, side: str, found: Tensor, work: Callable[[], object]) -> None:
         """Compare what a side gives, and have `work` timed if that is right."""
-        same = found.shape == self.reference.shape
-        difference = (found.float() - self.reference.float()).abs() if same else torch.tensor(float("nan"))
-        checks = (Check("largest difference", difference.max().item(), self.bound),)
+        off = torch.full((1, 2), float("nan"))
+        if found.shape == self.references[0].shape:
+            off = torch.tensor([_off(picture, *known) for picture, *known in zip(found, *self.references, strict=True)])
+        checks = (Check("largest difference", off[:, 0].max().item(), self.bound),)
         if self.bound:
-            far = (difference > 1).float().mean().item() if same else float("nan")
-            checks += (Check("share of values off by more than 1", far, FAR_BOUND),)
+            checks += (Check("share of values off by more than 1", off[:, 1].mean().item(), FAR_BOUND),)
         self.checks[side] = checks
         if all(check.passed for check in checks):
             self.rounds[side] = work
@@ -129,8 +129,7 @@ def _photographs(root: Path, options: PackOptions | None, peers: bool, opened: E
         spec, shards = packed.index, packed.shards
     pictures = _open(spec)
     cuts = _cuts(pictures)
-    reference = torch.stack([cut.of(_pillow(pictures.read(cut.number))) for cut in cuts])
-    case = Case(f"load {kind} to 224, batch {BATCH}", len(cuts), reference, PIXEL_BOUND)
+    case = Case(f"load {kind} to 224, batch {BATCH}", len(cuts), _by_pillow(pictures, cuts), PIXEL_BOUND)
     loader = opened.enter_context(_loader(pictures))
     _add(case, f"patchwords, {WORKERS} threads", lambda: _images(loader, len(cuts)))
     if peers and not options:
@@ -156,8 +155,7 @@ def _first_batch(root: Path, peers: bool) -> Case:
     """Return the case of a loader that is made, asked for its first batch, and closed."""
     pictures = _open(str(root))
     cuts = _cuts(pictures)[:BATCH]
-    reference = torch.stack([cut.of(_pillow(pictures.read(cut.number))) for cut in cuts])
-    case = Case(f"first batch of JPEG 500x375, {BATCH} pictures", BATCH, reference, PIXEL_BOUND)
+    case = Case(f"first batch of JPEG 500x375, {BATCH} pictures", BATCH, _by_pillow(pictures, cuts), PIXEL_BOUND)
 
     def ours() -> Iterator[Tensor]:
         with _loader(pictures) as loader:
@@ -185,7 +183,7 @@ def _small(count: int, peers: bool, opened: ExitStack) -> Case:
     mean, std = (torch.tensor(value).view(3, 1, 1) for value in (CIFAR.mean, CIFAR.std))
     single = loaders.Small(pixels, ids.tolist(), moves, holes, mean, std, GREY / 255)
     reference = torch.stack([single[place] for place in range(len(ids))]).bfloat16()
-    case = Case(f"load 32x32 from memory to bfloat16, batch {SMALL_BATCH}", len(ids), reference, 0.0)
+    case = Case(f"load 32x32 from memory to bfloat16, batch {SMALL_BATCH}", len(ids), (reference,), 0.0)
 
     for workers in range(WORKERS + 1):
         loader = opened.enter_context(MemoryLoader(pixels, labels, plan, augment, workers=workers))
@@ -256,6 +254,25 @@ def _pillow(data: bytes) -> Image.Image:
     if data.startswith(b"\x93NUMPY"):
         return Image.fromarray(np.load(io.BytesIO(data)))
     return loaders.by_pillow(io.BytesIO(data))
+
+
+def _by_pillow(pictures: Pictures, cuts: list[loaders.Cut]) -> tuple[Tensor, Tensor]:
+    """Return what Pillow makes of `cuts`: resized along the rows first, and as this Pillow does.
+
+    From version 13 on it resizes along the columns first where the height shrinks by more than the width does; what is
+    beyond black and white is clipped in between, which shows at sharp edges.
+    """
+    images = [_pillow(pictures.read(cut.number)) for cut in cuts]
+    pairs = [(cut.of(image, rows_first=True), cut.of(image)) for cut, image in zip(cuts, images, strict=True)]
+    first, plain = (torch.stack(part) for part in zip(*pairs, strict=True))
+    return first, plain
+
+
+def _off(picture: Tensor, *references: Tensor) -> tuple[float, float]:
+    """Return how far a picture is from the nearest of some: the largest difference, the share of those above 1."""
+    differences = [(picture.float() - reference.float()).abs() for reference in references]
+    nearest = min(differences, key=lambda difference: difference.max().item())
+    return nearest.max().item(), (nearest > 1).double().mean().item()
 
 
 def _files(pictures: Pictures, cuts: list[loaders.Cut], opener: Callable[..., Image.Image]) -> loaders.Files:

@@ -30,9 +30,16 @@ class Cut:
     """(left, top, right, bottom), as Pillow has it"""
     flipped: bool
 
-    def of(self, image: Image.Image) -> Tensor:
-        """Return the part of a picture at the model's size, uint8 (3, SIZE, SIZE)."""
-        part = image.crop(self.box).resize((SIZE, SIZE), FILTER)  # `box` of resize would look beyond the box
+    def of(self, image: Image.Image, rows_first: bool = False) -> Tensor:
+        """Return the part of a picture at the model's size, uint8 (3, SIZE, SIZE).
+
+        Args:
+            rows_first: resize along the rows, then along the columns, whatever this Pillow would do.
+        """
+        part = image.crop(self.box)  # `box` of resize would look beyond the box
+        if rows_first:
+            part = part.resize((SIZE, part.height), FILTER)
+        part = part.resize((SIZE, SIZE), FILTER)
         if self.flipped:
             part = part.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         return torch.from_numpy(np.array(part)).permute(2, 0, 1).contiguous()
