@@ -62,7 +62,8 @@ def measure_time_to(
     Raises:
         PatchwordsError: a training failed; says what it said.
     """
-    case = f"{100 * target:g} % of the test pictures of {Path(source).stem}"
+    chosen = ", ".join(value if name == "model" else f"{name} {value}" for name, value in settings.items())
+    case = f"{100 * target:g} % of the test pictures of {Path(source).stem}" + f" ({chosen})" * bool(chosen)
     runs = [_trained(source, out / f"seed-{seed}", settings | {"train.seed": str(seed)}) for seed in range(seeds)]
     total = runs[0]["total"]
     if views == 1:
