@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -12,7 +9,6 @@ import torch
 from patchwords.bench import load
 from patchwords.preprocess import Preprocess
 
-PHOTOS = Path(os.environ.get("PATCHWORDS_DATA") or Path(__file__).parents[3] / "shared" / "data") / "photos"
 SIZES = {"pictures": 64, "small_pictures": 1024}
 
 
@@ -36,9 +32,8 @@ def test_every_side_makes_the_pictures_of_pillow(peers, monkeypatch, capsys):
     assert ("webdataset is left out" in capsys.readouterr().err) == peers
 
 
-@pytest.mark.skipif(not PHOTOS.is_dir(), reason="needs photos/ in PATCHWORDS_DATA")
-def test_photographs_have_edges_that_drawn_pictures_lack(monkeypatch):
-    monkeypatch.setenv("PATCHWORDS_DATA", str(PHOTOS.parent))
+def test_photographs_have_edges_that_drawn_pictures_lack(shared_data, monkeypatch):
+    monkeypatch.setenv("PATCHWORDS_DATA", str(shared_data))
     rows = load.measure_load(1, True, **SIZES)
     assert all(row.passed for row in rows), rows
 
